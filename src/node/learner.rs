@@ -1,0 +1,800 @@
+//! The task that owns the learner, and the thread that keeps what it delivers.
+
+mod tail;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
+use tracing::{error, info, warn};
+
+use self::tail::Tail;
+use super::Shared;
+use super::inbox::{Input, Received};
+use crate::config::Config;
+use crate::paxos::journal::{Generation, JournalError, Position};
+use crate::paxos::learner::{
+    self, Effect, Learner, LearnerConfig, LearnerSettings, LearnerStatus, ReadToken,
+};
+use crate::paxos::log::{Lookup, Snapshot};
+use crate::paxos::message::{Accepted, Outbound, ToLearner};
+use crate::paxos::store::{Entry, Mark, Store, StoredEntry};
+use crate::storage::{Directory, Identity, Reader, Segments};
+use crate::types::{Ballot, Epoch, Index, Instant, LearnerId, Name, Role, Slot};
+
+/// What the rest of the node asks of the learner.
+#[derive(Debug)]
+pub enum Call {
+    /// Values, once the read may be served.
+    Read {
+        /// Whether it must see every write that was answered before it.
+        linearizable: bool,
+        /// Not before this index is delivered.
+        after: Index,
+        /// From which index; absent for the newest.
+        from: Option<Index>,
+        /// How many at most.
+        limit: usize,
+        /// The answer: where the values are.
+        reply: oneshot::Sender<Result<Plan, TooManyReads>>,
+    },
+    /// What is known of a name, once everything answered before is delivered.
+    LookUp(Name, oneshot::Sender<Result<Lookup, TooManyReads>>),
+    /// Where is everything that was delivered?
+    Search(oneshot::Sender<Search>),
+    /// Somebody says that an acceptor voted: ask that acceptor.
+    Hint(crate::types::AcceptorId),
+    /// What does it look like?
+    Status(oneshot::Sender<LearnerStatus>),
+    /// Delivered slots for another learner were read from the disk.
+    Entries(LearnerId, Vec<Accepted>),
+}
+
+/// As many reads wait as may; nothing was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooManyReads;
+
+/// Where everything is that was delivered.
+#[derive(Debug, Clone)]
+pub struct Search {
+    /// Where on disk, ascending.
+    marks: Vec<Mark>,
+    /// Everything through this slot is on disk.
+    durable: Slot,
+    /// What memory holds, oldest first.
+    tail: Vec<Arc<StoredEntry>>,
+}
+
+/// What the delivered slots tell of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// Its values stand at these indices.
+    Applied {
+        /// The first.
+        first: Index,
+        /// The last.
+        last: Index,
+        /// The slot that carried it.
+        slot: Slot,
+        /// The ballot it was chosen under.
+        ballot: Ballot,
+    },
+    /// It was chosen, and applied nothing.
+    Skipped,
+    /// It was not chosen.
+    Absent,
+}
+
+impl Found {
+    fn is_applied(self) -> bool {
+        matches!(self, Self::Applied { .. })
+    }
+
+    /// A retry may have been chosen a second time, and then applied nothing.
+    fn or(self, other: Self) -> Self {
+        if other == Self::Absent { self } else { other }
+    }
+}
+
+/// Where the values of an answer are.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The first index wanted; one beyond the last delivered when there is none.
+    pub from: Index,
+    /// The index after the last one wanted.
+    pub until: Index,
+    /// The highest index delivered.
+    pub delivered: Index,
+    /// Where on disk to begin, when memory does not hold all of it.
+    pub mark: Option<Mark>,
+    /// What memory holds of it.
+    pub entries: Vec<Arc<StoredEntry>>,
+}
+
+/// The learner, as the rest of the node sees it.
+#[derive(Debug, Clone)]
+pub struct LearnerHandle {
+    /// Where its calls go.
+    pub inbox: mpsc::Sender<Input<ToLearner, Call>>,
+    /// Changes with each delivery, to the highest index.
+    pub delivered: watch::Receiver<Index>,
+    /// Reads what is on disk.
+    pub reader: Reader,
+    /// Why it must not serve; `None` while it may.
+    pub fault: watch::Receiver<Option<String>>,
+    /// Held by the one search that reads the log back.
+    searching: Arc<Semaphore>,
+}
+
+impl LearnerHandle {
+    /// Asks the task; `None` while the node stops.
+    pub async fn ask<T>(&self, call: impl FnOnce(oneshot::Sender<T>) -> Call) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.inbox.send(Input::Call(call(reply))).await.ok()?;
+        answer.await.ok()
+    }
+
+    /// Reads the values of `plan` that memory does not hold, then those it holds. Blocks on the
+    /// disk: call it where that is allowed.
+    ///
+    /// # Errors
+    /// When the log cannot be read back as it was written.
+    pub fn fetch(&self, plan: &Plan) -> Result<Vec<crate::paxos::store::ValueAt>, JournalError> {
+        let mut values = Vec::new();
+        let in_memory = plan.entries.first().map_or(plan.until, |entry| entry.first_index);
+        if let Some(mark) = plan.mark {
+            let until = in_memory.min(plan.until);
+            scan(&self.reader, mark, |entry| {
+                values.extend(entry.values());
+                values.last().is_none_or(|last| last.index.next() < until)
+            })?;
+            values.retain(|value| value.index < until);
+        }
+        values.extend(plan.entries.iter().flat_map(|entry| entry.values()));
+        values.retain(|value| (plan.from..plan.until).contains(&value.index));
+        Ok(values)
+    }
+
+    /// Looks for the command whose caller was told `name`, from the newest slots back, because
+    /// people ask about what was lately. One search reads at a time, and the others wait without a
+    /// thread. `None` while the node stops.
+    ///
+    /// # Errors
+    /// When the log cannot be read back as it was written.
+    pub async fn search(&self, name: Name) -> Option<Result<Found, JournalError>> {
+        let turn = self.searching.clone().acquire_owned().await.ok()?;
+        let search = self.ask(Call::Search).await?;
+        let learner = self.clone();
+        let found = tokio::task::spawn_blocking(move || {
+            // Held to the end, even if the caller has gone.
+            let _turn = turn;
+            learner.find(&search, name)
+        });
+        found.await.ok()
+    }
+
+    fn find(&self, search: &Search, name: Name) -> Result<Found, JournalError> {
+        let mut found = Found::Absent;
+        for entry in search.tail.iter().rev() {
+            found = found.or(find_in(entry, name));
+            if found.is_applied() {
+                return Ok(found);
+            }
+        }
+        let mut end = search.tail.first().map_or(search.durable.next(), |entry| entry.slot);
+        for &mark in search.marks.iter().rev() {
+            if found.is_applied() {
+                break;
+            }
+            if mark.slot < end {
+                scan(&self.reader, mark, |entry| {
+                    found = found.or(find_in(&entry, name));
+                    !found.is_applied() && entry.slot.next() < end
+                })?;
+                end = mark.slot;
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// What one slot tells of the command whose caller was told `name`.
+fn find_in(entry: &StoredEntry, name: Name) -> Found {
+    let values = entry.values();
+    let mut of_name =
+        values.iter().filter(|value| value.name.told() == name).map(|value| value.index);
+    if let Some(first) = of_name.next() {
+        let last = of_name.next_back().unwrap_or(first);
+        return Found::Applied { first, last, slot: entry.slot, ballot: entry.ballot };
+    }
+    let is_here = entry.batch.commands().flatten().any(|command| command.name.told() == name);
+    if is_here { Found::Skipped } else { Found::Absent }
+}
+
+/// Reads entries from `mark` on until `visit` has enough, which must come before the log ends.
+fn scan(
+    reader: &Reader,
+    mark: Mark,
+    mut visit: impl FnMut(StoredEntry) -> bool,
+) -> Result<(), JournalError> {
+    let mut position = mark.position;
+    loop {
+        let Some(frame) = reader.find(position)? else {
+            // The segment ends here. What is asked for is durable, so another one follows.
+            let generation = Generation::new(position.generation.get() + 1);
+            position = Position { generation, offset: 0 };
+            continue;
+        };
+        for entry in frame.records.into_iter().filter_map(StoredEntry::from_record) {
+            if entry.slot >= mark.slot && !visit(entry) {
+                return Ok(());
+            }
+        }
+        position = frame.next;
+    }
+}
+
+/// The most inputs taken before what they ask for is done.
+const INPUTS_PER_TURN: usize = 1024;
+
+/// Bytes of delivered slots sent to another learner in one message, where frames are that long.
+const ENTRIES_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes that one delivered slot needs in a message beside its batch.
+const ENTRY_BYTES: usize = 64;
+
+/// Bytes of the log between two places where a read may begin.
+const MARK_EVERY_BYTES: u64 = 64 << 10;
+
+/// Batches of entries that may wait for the disk.
+const KEEPS_WAITING_MAX: usize = 256;
+
+/// What the log's thread is told.
+enum Keep {
+    Epoch(Epoch),
+    Entries(Vec<Entry>),
+    Checkpoint(Snapshot),
+}
+
+/// What the log's thread has done.
+#[derive(Debug, Default)]
+struct Progress {
+    /// Taken and put under a lock that is held for a push, never across an await.
+    kept: Mutex<Kept>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    slot: Slot,
+    marks: Vec<Mark>,
+}
+
+struct Waiting {
+    call: Call,
+    since: Instant,
+}
+
+struct Task {
+    shared: Arc<Shared>,
+    learner: Learner,
+    out: Vec<Effect>,
+    keeper: mpsc::Sender<Keep>,
+    progress: Arc<Progress>,
+    marks: Vec<Mark>,
+    tail: Tail,
+    durable: Slot,
+    waiting: BTreeMap<ReadToken, Waiting>,
+    /// Reads that wait for an index, without a quorum round.
+    after: BTreeMap<(Index, u64), Waiting>,
+    next_token: u64,
+    delivered: watch::Sender<Index>,
+    fault: watch::Sender<Option<String>>,
+    reader: Reader,
+    inbox: mpsc::WeakSender<Input<ToLearner, Call>>,
+    checkpoint_at: Slot,
+}
+
+/// Opens the directory and starts the task and the log's thread.
+///
+/// # Errors
+/// When the directory or the log in it cannot be used.
+pub fn start(
+    shared: &Arc<Shared>,
+    sender: &mpsc::Sender<Input<ToLearner, Call>>,
+    inbox: mpsc::Receiver<Input<ToLearner, Call>>,
+) -> anyhow::Result<LearnerHandle> {
+    let config = shared.config();
+    let path = config.node_dir(&shared.me);
+    let identity =
+        Identity { cluster: config.cluster.name.clone(), node: shared.me.id, role: Role::Learner };
+    let directory = Directory::open(&path, &identity).context("open the learner's directory")?;
+    let checkpoint = match directory.read_checkpoint() {
+        Ok(checkpoint) => checkpoint,
+        Err(error) => {
+            warn!(%error, "the checkpoint cannot be read; the whole log is replayed instead");
+            None
+        }
+    };
+    let segments = directory.segments(config.journal.segment_bytes).context("open the log")?;
+    let reader = segments.reader();
+    let (store, kept) = Store::open(directory.storage_id(), segments, checkpoint.as_deref())
+        .context(
+            "replay the learner's log; if it is damaged, delete this node's directory and it \
+                  fetches everything from the others again",
+        )?;
+    info!(slot = %store.slot(), records = kept.recovery.records, "log replayed");
+    let learner_config = LearnerConfig {
+        me: LearnerId(shared.me.id),
+        cluster: config.cluster.name.clone(),
+        storage: directory.storage_id(),
+        acceptors: config.acceptors(),
+        first_nonce: shared.chance_u64() >> 16 << 16,
+        settings: settings_of(&config),
+    };
+    let now = shared.clock.now();
+    let durable = store.slot();
+    let learner = Learner::new(learner_config, now, kept.state);
+    let (keeper, keeps) = mpsc::channel(KEEPS_WAITING_MAX);
+    let progress = Arc::new(Progress::default());
+    spawn_keeper(shared, directory, store, keeps, progress.clone())?;
+    let tail = Tail::after(learner.status().delivered_index);
+    let delivered = watch::Sender::new(tail.delivered());
+    let fault = watch::Sender::new(None);
+    let handle = LearnerHandle {
+        inbox: sender.clone(),
+        delivered: delivered.subscribe(),
+        reader: reader.clone(),
+        fault: fault.subscribe(),
+        searching: Arc::new(Semaphore::new(1)),
+    };
+    let mut task = Task {
+        shared: shared.clone(),
+        learner,
+        out: Vec::new(),
+        keeper,
+        progress,
+        marks: Vec::new(),
+        tail,
+        durable,
+        waiting: BTreeMap::new(),
+        after: BTreeMap::new(),
+        next_token: 0,
+        delivered,
+        fault,
+        reader,
+        inbox: sender.downgrade(),
+        checkpoint_at: durable,
+    };
+    task.add_marks(kept.marks);
+    shared.tracker.spawn(task.run(inbox));
+    Ok(handle)
+}
+
+fn settings_of(config: &Config) -> LearnerSettings {
+    let ms = Duration::from_millis;
+    LearnerSettings {
+        window_slots: config.learner.window_slots,
+        gap: ms(config.learner.gap_ms),
+        fill_after: ms(config.learner.fill_after_ms),
+        resend: ms(config.election.timeout_ms) / 2,
+        report: ms(config.election.timeout_ms) / 3,
+        checkpoint_indices: config.learner.checkpoint_slots,
+    }
+}
+
+fn spawn_keeper(
+    shared: &Arc<Shared>,
+    directory: Directory,
+    store: Store<Segments>,
+    mut keeps: mpsc::Receiver<Keep>,
+    progress: Arc<Progress>,
+) -> anyhow::Result<()> {
+    let shared = shared.clone();
+    let spawned = std::thread::Builder::new().name("log".to_owned()).spawn(move || {
+        let _guard = shared.failed.on_panic("log");
+        let kept = keep_all(&shared, &directory, store, &mut keeps, &progress);
+        if let Err(error) = kept {
+            error!(%error, "the learner's disk failed");
+            shared.failed.fail(error.context("keep what was delivered"));
+        }
+    });
+    spawned.map(drop).context("start the log's thread")
+}
+
+/// Writes what comes, all that waits in one sync.
+fn keep_all(
+    shared: &Shared,
+    directory: &Directory,
+    mut store: Store<Segments>,
+    keeps: &mut mpsc::Receiver<Keep>,
+    progress: &Progress,
+) -> anyhow::Result<()> {
+    while let Some(first) = keeps.blocking_recv() {
+        let mut next = Some(first);
+        let mut entries = Vec::new();
+        while let Some(keep) = next.take() {
+            match keep {
+                Keep::Entries(more) => {
+                    entries.extend(more);
+                    next = keeps.try_recv().ok();
+                }
+                Keep::Epoch(epoch) => {
+                    store = store.keep_epoch(epoch)?;
+                    next = keeps.try_recv().ok();
+                }
+                Keep::Checkpoint(snapshot) => {
+                    store = append(shared, store, &mut entries, progress)?;
+                    if let Some(bytes) = store.checkpoint(&snapshot) {
+                        directory.write_checkpoint(&bytes)?;
+                    }
+                }
+            }
+        }
+        store = append(shared, store, &mut entries, progress)?;
+    }
+    Ok(())
+}
+
+fn append(
+    shared: &Shared,
+    store: Store<Segments>,
+    entries: &mut Vec<Entry>,
+    progress: &Progress,
+) -> anyhow::Result<Store<Segments>> {
+    if entries.is_empty() {
+        return Ok(store);
+    }
+    let started = std::time::Instant::now();
+    let (store, marks) = store.append(entries)?;
+    shared.metrics.journal_turn(started.elapsed(), entries.len());
+    entries.clear();
+    let mut kept = progress.kept.lock().unwrap_or_else(PoisonError::into_inner);
+    kept.slot = store.slot();
+    kept.marks.extend(marks);
+    drop(kept);
+    progress.changed.notify_one();
+    Ok(store)
+}
+
+impl Task {
+    async fn run(mut self, mut inbox: mpsc::Receiver<Input<ToLearner, Call>>) {
+        let _guard = self.shared.failed.on_panic("learner");
+        let stop = self.shared.stop.clone();
+        let mut directory = self.shared.peers.directory();
+        let mut config = self.shared.config_changes();
+        let progress = self.progress.clone();
+        let mut inputs = Vec::with_capacity(INPUTS_PER_TURN);
+        self.set_peers();
+        loop {
+            let deadline = self.learner.deadline().unwrap_or(Instant::from_nanos(u64::MAX));
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                Ok(()) = directory.changed() => self.set_peers(),
+                Ok(()) = config.changed() => self.set_settings(&config.borrow_and_update()),
+                () = progress.changed.notified() => self.on_kept(),
+                _ = inbox.recv_many(&mut inputs, INPUTS_PER_TURN) => {
+                    for input in inputs.drain(..) {
+                        self.take(input);
+                    }
+                }
+                () = tokio::time::sleep_until(self.shared.clock.to_tokio(deadline)) => {
+                    self.forget_abandoned();
+                }
+            }
+            let now = self.shared.clock.now();
+            if self.learner.deadline().is_some_and(|deadline| deadline <= now) {
+                self.learner.tick(now, &mut self.out);
+            }
+            self.learner.flush(now, &mut self.out);
+            self.perform().await;
+        }
+    }
+
+    fn set_settings(&mut self, config: &Config) {
+        let input = learner::Input::Settings(settings_of(config));
+        self.learner.step(self.shared.clock.now(), input, &mut self.out);
+    }
+
+    fn set_peers(&mut self) {
+        let directory = self.shared.peers.directory();
+        let directory = directory.borrow();
+        let learners: BTreeSet<LearnerId> = directory.learners();
+        let proposers = directory.proposers();
+        drop(directory);
+        let input = learner::Input::Peers { learners, proposers };
+        self.learner.step(self.shared.clock.now(), input, &mut self.out);
+    }
+
+    fn take(&mut self, input: Input<ToLearner, Call>) {
+        let now = self.shared.clock.now();
+        match input {
+            Input::Messages(messages) => {
+                for Received { from, epoch, message } in messages {
+                    if let ToLearner::Heartbeat { ballot, .. } = &message {
+                        self.shared.see_leader(*ballot);
+                    }
+                    let input = learner::Input::Received { from, epoch, message };
+                    self.learner.step(now, input, &mut self.out);
+                }
+            }
+            Input::LinkUp(node) => {
+                self.learner.step(now, learner::Input::LinkUp(node), &mut self.out);
+            }
+            Input::LinkDown(_) => {}
+            Input::Call(call) => self.on_call(now, call),
+        }
+    }
+
+    fn on_call(&mut self, now: Instant, call: Call) {
+        match call {
+            Call::Read { reply, .. } if self.is_full() => super::answer(reply, Err(TooManyReads)),
+            Call::LookUp(_, reply) if self.is_full() => super::answer(reply, Err(TooManyReads)),
+            Call::Read { linearizable: true, .. } | Call::LookUp(..) => {
+                self.next_token += 1;
+                let token = ReadToken(self.next_token);
+                self.waiting.insert(token, Waiting { call, since: now });
+                self.learner.step(now, learner::Input::Read(token), &mut self.out);
+            }
+            Call::Read { after, .. } => {
+                self.next_token += 1;
+                let waiting = Waiting { call, since: now };
+                self.after.insert((after, self.next_token), waiting);
+                self.answer_after();
+            }
+            Call::Hint(acceptor) => {
+                // The acceptor is asked for its votes, and what it says counts.
+                let input = learner::Input::LinkUp(acceptor.node());
+                self.learner.step(now, input, &mut self.out);
+            }
+            Call::Status(reply) => super::answer(reply, self.learner.status()),
+            Call::Search(reply) => super::answer(
+                reply,
+                Search {
+                    marks: self.marks.clone(),
+                    durable: self.durable,
+                    tail: self.tail.entries().cloned().collect(),
+                },
+            ),
+            Call::Entries(to, entries) => self.send_entries(to, entries),
+        }
+    }
+
+    fn on_kept(&mut self) {
+        let kept = {
+            let mut kept = self.progress.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            Kept { slot: kept.slot, marks: std::mem::take(&mut kept.marks) }
+        };
+        self.add_marks(kept.marks);
+        self.durable = kept.slot;
+        self.tail.trim(self.durable);
+        let durable = learner::Input::Durable(kept.slot);
+        self.learner.step(self.shared.clock.now(), durable, &mut self.out);
+    }
+
+    /// Keeps a mark every so many bytes: reads begin at one and scan from there.
+    fn add_marks(&mut self, marks: Vec<Mark>) {
+        for mark in marks {
+            let is_far = self.marks.last().is_none_or(|last| {
+                last.position.generation != mark.position.generation
+                    || mark.position.offset >= last.position.offset + MARK_EVERY_BYTES
+            });
+            if is_far {
+                self.marks.push(mark);
+            }
+        }
+    }
+
+    async fn perform(&mut self) {
+        let epoch = self.learner.epoch();
+        let mut entries = Vec::new();
+        for effect in std::mem::take(&mut self.out) {
+            match effect {
+                Effect::Send(outbound) => self.shared.send(epoch, outbound),
+                Effect::Event(event) => self.shared.ring.event(event),
+                Effect::Epoch(epoch) => self.keep(Keep::Epoch(epoch)).await,
+                Effect::Deliver(delivered) => {
+                    let entry = Entry { delivered, at_ms: self.shared.clock.unix_ms() };
+                    self.tail.push(&entry);
+                    entries.push(entry);
+                }
+                Effect::Ready { token, index } => self.answer_read(token, index),
+                Effect::SendEntries { to, from_slot } => self.read_entries(to, from_slot),
+                Effect::Diverged { learner, index } => {
+                    let why = format!(
+                        "the state at index {index} differs from that of learner {learner}: one \
+                         of the two has a fault; compare their state_hash, delete the directory \
+                         of the wrong one and start it again"
+                    );
+                    error!("{why}");
+                    self.fault.send_replace(Some(why));
+                }
+            }
+        }
+        if entries.is_empty() {
+            return;
+        }
+        self.keep(Keep::Entries(entries)).await;
+        let status = self.learner.status();
+        if status.delivered_slot.beyond(self.checkpoint_at)
+            >= self.shared.config().learner.checkpoint_slots
+            && let Some(log) = self.learner.log()
+        {
+            self.checkpoint_at = status.delivered_slot;
+            let snapshot = log.snapshot();
+            self.keep(Keep::Checkpoint(snapshot)).await;
+        }
+        self.delivered.send_replace(self.tail.delivered());
+        self.answer_after();
+        self.tail.trim(self.durable);
+    }
+
+    /// Waits while the disk is behind: the learner then takes no more either.
+    async fn keep(&self, keep: Keep) {
+        if self.keeper.send(keep).await.is_err() {
+            tracing::debug!("the log's thread has stopped");
+        }
+    }
+
+    fn answer_read(&mut self, token: ReadToken, index: Index) {
+        let Some(waiting) = self.waiting.remove(&token) else { return };
+        let after = match &waiting.call {
+            Call::Read { after, .. } => *after,
+            Call::LookUp(..)
+            | Call::Search(_)
+            | Call::Hint(_)
+            | Call::Status(_)
+            | Call::Entries(..) => Index::ZERO,
+        };
+        if after > index {
+            // The caller wants to read its own write: that must be delivered too.
+            self.after.insert((after, token.0), waiting);
+        } else {
+            self.answer_waiting(waiting);
+        }
+    }
+
+    /// Answers the reads that waited for an index that is delivered by now.
+    fn answer_after(&mut self) {
+        let delivered = self.tail.delivered();
+        while let Some(entry) = self.after.first_entry() {
+            if entry.key().0 > delivered {
+                return;
+            }
+            let waiting = entry.remove();
+            self.answer_waiting(waiting);
+        }
+    }
+
+    fn answer_waiting(&mut self, waiting: Waiting) {
+        self.shared.metrics.read(self.shared.clock.now().since(waiting.since));
+        match waiting.call {
+            Call::Read { from, limit, reply, .. } => {
+                let plan = self.tail.plan(&self.marks, from, limit);
+                super::answer(reply, Ok(plan));
+            }
+            Call::LookUp(name, reply) => {
+                let found = self.learner.log().map_or(Lookup::Unknown, |log| log.look_up(name));
+                super::answer(reply, Ok(found));
+            }
+            Call::Search(_) | Call::Hint(_) | Call::Status(_) | Call::Entries(..) => {}
+        }
+    }
+
+    /// Finds delivered slots for another learner: in memory, else on disk, on a thread that may
+    /// block.
+    fn read_entries(&self, to: LearnerId, from_slot: Slot) {
+        let bytes_max = ENTRIES_BYTES_MAX.min(self.shared.config().limits.frame_bytes_max / 2);
+        if let Some(entries) = self.tail.since(from_slot) {
+            let mut page = EntriesPage::new(bytes_max);
+            for entry in entries {
+                if !page.takes(entry) {
+                    break;
+                }
+            }
+            self.send_entries(to, page.entries);
+            return;
+        }
+        let after = self.marks.partition_point(|mark| mark.slot <= from_slot);
+        let mark = after.checked_sub(1).and_then(|at| self.marks.get(at)).copied();
+        let Some(mark) = mark else { return };
+        let (reader, inbox) = (self.reader.clone(), self.inbox.clone());
+        let durable = self.durable;
+        self.shared.tracker.spawn_blocking(move || {
+            let entries = match entries_on_disk(&reader, mark, from_slot, durable, bytes_max) {
+                Ok(entries) => entries,
+                Err(error) => {
+                    error!(%error, "the log cannot be read back");
+                    return;
+                }
+            };
+            if let Some(inbox) = inbox.upgrade()
+                && inbox.blocking_send(Input::Call(Call::Entries(to, entries))).is_err()
+            {
+                tracing::debug!("the learner has stopped");
+            }
+        });
+    }
+
+    fn send_entries(&self, to: LearnerId, entries: Vec<Accepted>) {
+        let delivered_slot = self.durable;
+        let learner = LearnerId(self.shared.me.id);
+        let message = ToLearner::Entries { learner, entries, delivered_slot };
+        self.shared.send(self.learner.epoch(), Outbound::Learner(to, message));
+    }
+
+    /// Whether as many reads wait as may, those left out whose callers have gone.
+    fn is_full(&mut self) -> bool {
+        let most = self.shared.config().learner.read_waiters_max;
+        if self.waiting.len() + self.after.len() >= most {
+            self.forget_abandoned();
+        }
+        self.waiting.len() + self.after.len() >= most
+    }
+
+    /// Drops the reads whose callers have gone.
+    fn forget_abandoned(&mut self) {
+        let now = self.shared.clock.now();
+        let gone: Vec<ReadToken> = self
+            .waiting
+            .iter()
+            .filter(|(_, waiting)| is_abandoned(&waiting.call))
+            .map(|(&token, _)| token)
+            .collect();
+        for token in gone {
+            self.waiting.remove(&token);
+            self.learner.step(now, learner::Input::Forget(token), &mut self.out);
+        }
+        self.after.retain(|_, waiting| !is_abandoned(&waiting.call));
+    }
+}
+
+fn is_abandoned(call: &Call) -> bool {
+    match call {
+        Call::Read { reply, .. } => reply.is_closed(),
+        Call::LookUp(_, reply) => reply.is_closed(),
+        Call::Search(_) | Call::Hint(_) | Call::Status(_) | Call::Entries(..) => false,
+    }
+}
+
+/// Delivered slots for one message.
+struct EntriesPage {
+    entries: Vec<Accepted>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl EntriesPage {
+    fn new(bytes_max: usize) -> Self {
+        Self { entries: Vec::new(), bytes: 0, bytes_max }
+    }
+
+    /// Takes `entry`, unless that makes the page too long; the first one always fits. Tells whether
+    /// it did.
+    fn takes(&mut self, entry: &StoredEntry) -> bool {
+        self.bytes += entry.batch.len() + ENTRY_BYTES;
+        if self.bytes > self.bytes_max && !self.entries.is_empty() {
+            return false;
+        }
+        let batch = entry.batch.clone();
+        self.entries.push(Accepted { slot: entry.slot, ballot: entry.ballot, batch });
+        true
+    }
+}
+
+fn entries_on_disk(
+    reader: &Reader,
+    mark: Mark,
+    from_slot: Slot,
+    durable: Slot,
+    bytes_max: usize,
+) -> Result<Vec<Accepted>, JournalError> {
+    let mut page = EntriesPage::new(bytes_max);
+    scan(reader, mark, |entry| {
+        entry.slot < from_slot || (page.takes(&entry) && entry.slot < durable)
+    })?;
+    Ok(page.entries)
+}
