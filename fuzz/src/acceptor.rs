@@ -67,7 +67,7 @@ struct Word {
     newest: BTreeMap<Slot, (Ballot, BatchDigest)>,
     mark: Slot,
     trimmed: Slot,
-    /// Through which slot each learner said that it has everything.
+    /// Through which slot each learner said last that it has everything.
     reported: BTreeMap<LearnerId, Slot>,
 }
 
@@ -95,7 +95,6 @@ impl Lab {
     /// A turn that a crash interrupts: nobody was answered, and the disk may be torn.
     fn turn_and_crash(&mut self, requests: Vec<Request>, tear: &[u8]) {
         let durable = self.durable.take().expect("it was started again");
-        self.word.notice(&requests);
         drop(durable.turn(requests.into_iter().map(|request| ((), request))));
         self.crash(tear);
     }
@@ -104,7 +103,6 @@ impl Lab {
     fn turn_that_fails(&mut self, requests: Vec<Request>, tear: &[u8]) {
         let durable = self.durable.take().expect("it was started again");
         self.disk.borrow_mut().is_failing = true;
-        self.word.notice(&requests);
         if let Ok((durable, replies)) =
             durable.turn(requests.into_iter().map(|it| (it.clone(), it)))
         {
@@ -126,15 +124,6 @@ impl Lab {
 }
 
 impl Word {
-    /// What learners said may take effect although nobody was answered.
-    fn notice(&mut self, requests: &[Request]) {
-        for request in requests {
-            if let ToAcceptor::Durable { learner, slot, .. } = request.message {
-                self.reported.insert(learner, slot);
-            }
-        }
-    }
-
     /// A new life remembers all that an earlier one answered.
     fn recall(&self, acceptor: &Acceptor) {
         assert!(acceptor.promised() >= self.promised, "a promise is never forgotten");
@@ -143,7 +132,12 @@ impl Word {
     }
 
     fn hear(&mut self, request: &Request, reply: &Reply, acceptor: &Acceptor) {
-        self.notice(std::slice::from_ref(request));
+        // What was said under another epoch was not taken, nor what was said before a crash.
+        if let (ToAcceptor::Durable { learner, slot, .. }, Reply::Noted { .. }) =
+            (&request.message, reply)
+        {
+            self.reported.insert(*learner, *slot);
+        }
         match (&request.message, reply) {
             (ToAcceptor::Prepare { ballot, from_slot }, Reply::Promise { .. }) => {
                 self.hear_promise(*ballot, *from_slot, reply);
