@@ -19,14 +19,32 @@ pub(super) fn run(args: &RunArgs, env: &Env) -> Result<(), Failure> {
     let config = origin.parse(origin.read()?)?;
     let node = origin.identify(&config)?;
     let log = node::telemetry::init(&config.log);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("start the runtime")?;
+    let runtime = runtime().context("start the runtime")?;
     let outcome = runtime.block_on(node::run(config, node, Reloads { origin, log }));
     // A read that hangs on a disk that failed must not keep the process from its end.
     runtime.shutdown_background();
     Ok(outcome?)
+}
+
+/// The runtime. With one thread it is the plain one: it takes tasks in the order in which they were
+/// woken, so a role runs after everything that has just arrived for it, and does it all in one turn.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    match workers() {
+        1 => tokio::runtime::Builder::new_current_thread().enable_all().build(),
+        workers => tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(workers)
+            .enable_all()
+            .build(),
+    }
+}
+
+/// Threads for everything but the disk: half of the processors that this process may use. To wake a
+/// second thread costs more than the little work that one message brings; and a machine runs other
+/// nodes, and the kernel's share of the network and the disk.
+fn workers() -> usize {
+    const WORKERS_MAX: usize = 8;
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    (processors / 2).clamp(1, WORKERS_MAX)
 }
 
 /// Lets the kernel kill this process when the process `parent` ends, however that ends: there is
