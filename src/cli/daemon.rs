@@ -26,15 +26,14 @@ pub(super) fn run(args: &RunArgs, env: &Env) -> Result<(), Failure> {
     Ok(outcome?)
 }
 
-/// The runtime. With one thread it is the plain one: it takes tasks in the order in which they were
-/// woken, so a role runs after everything that has just arrived for it, and does it all in one turn.
+/// The runtime. With one thread it is the plain one: it takes tasks in the order in which they
+/// were woken, so a role runs after all that has just arrived for it, and does that in one turn.
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     match workers() {
         1 => tokio::runtime::Builder::new_current_thread().enable_all().build(),
-        workers => tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(workers)
-            .enable_all()
-            .build(),
+        workers => {
+            tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()
+        }
     }
 }
 

@@ -251,6 +251,9 @@ const MARK_EVERY_BYTES: u64 = 64 << 10;
 /// Batches of entries that may wait for the disk.
 const KEEPS_WAITING_MAX: usize = 256;
 
+/// How long delivered entries are gathered before they are written.
+const GATHER: Duration = Duration::from_millis(4);
+
 /// What the log's thread is told.
 enum Keep {
     Epoch(Epoch),
@@ -404,7 +407,8 @@ fn spawn_keeper(
     spawned.map(drop).context("start the log's thread")
 }
 
-/// Writes what comes, all that waits in one sync.
+/// Writes what comes, all that waits in one sync. No answer waits for it, so it gathers for a
+/// moment: the acceptors' syncs, which answers do wait for, may share the disk.
 fn keep_all(
     shared: &Shared,
     directory: &Directory,
@@ -412,9 +416,10 @@ fn keep_all(
     keeps: &mut mpsc::Receiver<Keep>,
     progress: &Progress,
 ) -> anyhow::Result<()> {
+    let mut entries = Vec::new();
     while let Some(first) = keeps.blocking_recv() {
+        std::thread::sleep(GATHER);
         let mut next = Some(first);
-        let mut entries = Vec::new();
         while let Some(keep) = next.take() {
             match keep {
                 Keep::Entries(more) => {
