@@ -34,7 +34,7 @@ const FILE_LINES_MAX: usize = 900;
 
 /// Where our own texts are.
 const ROOTS: &[&str] =
-    &[".ci", "benches", "config", "docs", "fuzz", "k8s", "scripts", "sim", "src", "tests"];
+    &[".ci", "bench", "benches", "config", "docs", "fuzz", "k8s", "scripts", "sim", "src", "tests"];
 
 #[test]
 fn no_arrow_points_upward() {
