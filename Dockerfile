@@ -22,15 +22,17 @@ FROM ${RUST_IMAGE} AS context
 WORKDIR /context
 COPY . .
 RUN set -eu; \
-    mkdir -p /dependencies/src /dependencies/sim/src /dependencies/fuzz/src /sources; \
+    mkdir -p /dependencies/src /dependencies/sim/src /dependencies/fuzz/src \
+        /dependencies/bench/compare/src /sources; \
     if [ -e dist/paxosd ]; then \
         mv dist /sources/; \
     else \
         mv Cargo.toml Cargo.lock /dependencies/; \
         mv sim/Cargo.toml /dependencies/sim/; \
         mv fuzz/Cargo.toml /dependencies/fuzz/; \
+        mv bench/compare/Cargo.toml /dependencies/bench/compare/; \
         # Cargo wants a program in each package before it builds what they depend on.
-        for package in . sim fuzz; do \
+        for package in . sim fuzz bench/compare; do \
             : >"/dependencies/$package/src/lib.rs"; \
             echo 'fn main() {}' >"/dependencies/$package/src/main.rs"; \
         done; \
