@@ -10,8 +10,8 @@ use fuzz::TARGETS;
 use paxosd::http::wire;
 use paxosd::paxos::log::Outcome;
 use paxosd::paxos::message::{
-    Accepted, Envelope, Handback, Identity, JournalPressure, Message, Notice, Refusal, Submission,
-    ToAcceptor, ToClient, ToLearner, ToProposer, ToWitness, Vote,
+    Accepted, Envelope, Handback, Identity, JournalPressure, Message, Notice, Page, Question,
+    Reading, Refusal, Submission, ToAcceptor, ToClient, ToLearner, ToProposer, ToWitness, Vote,
 };
 use paxosd::paxos::record::{Record, Summary};
 use paxosd::types::{
@@ -208,6 +208,8 @@ fn to_others() -> Vec<Message> {
     let missing = BTreeSet::from([acceptor]);
     let outcome = Outcome::Applied { first: Index::new(1), last: Index::new(2) };
     let notices = vec![Notice { name: name(), outcome, slot, ballot }];
+    let from = Some(Index::new(3));
+    let reading = Reading { linearizable: true, after: Index::new(2), from, limit: 5 };
     let learners = [
         ToLearner::Vote(vote()),
         ToLearner::Proposed(Accepted { slot, ballot, batch: batch() }),
@@ -224,7 +226,10 @@ fn to_others() -> Vec<Message> {
         ToLearner::FetchEntries { learner, from_slot: slot },
         ToLearner::Entries { learner, entries: accepted(), delivered_slot: slot },
         ToLearner::Checkpoint { learner, index: Index::new(4), hash: 99 },
+        ToLearner::Questions { gateway: node(9), questions: vec![Question { number: 6, reading }] },
     ];
+    let body = Some(Bytes::from_static(b"{}"));
+    let pages = vec![Page { number: 6, body }, Page { number: 7, body: None }];
     let clients = [
         ToClient::Notices { learner, notices },
         ToClient::Refused {
@@ -240,6 +245,7 @@ fn to_others() -> Vec<Message> {
             reason: Handback::JournalFull { lagging },
         },
         ToClient::Leading { ballot },
+        ToClient::Pages { learner, pages },
     ];
     learners.map(Message::Learner).into_iter().chain(clients.map(Message::Client)).collect()
 }

@@ -1,5 +1,7 @@
 //! The task that owns a gateway: it takes callers' commands, and remembers what became of them.
 
+mod questions;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,13 +9,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
+use self::questions::Questions;
+pub use self::questions::Told;
 use super::Shared;
 use super::inbox::{Input, Received};
 use crate::config::Config;
 use crate::paxos::client::{
     self, Answer, Client, ClientConfig, ClientSettings, ClientStatus, Effect,
 };
-use crate::paxos::message::ToClient;
+use crate::paxos::message::{Outbound, Reading, ToClient, ToLearner};
 use crate::types::{IdempotencyKey, Index, Instant, LearnerId, Name};
 
 /// What the rest of the node asks of the gateway.
@@ -32,6 +36,8 @@ pub enum Call {
         /// Told when it is known, or the time is up; absent for a caller who does not wait.
         done: Option<oneshot::Sender<Answer>>,
     },
+    /// Ask this learner for a few values.
+    Read(LearnerId, Reading, oneshot::Sender<Told>),
     /// What became of this request?
     Request(Name, oneshot::Sender<Option<RequestState>>),
     /// Make sure what became of a request of another session.
@@ -144,6 +150,7 @@ struct Task {
     newest: Option<Name>,
     /// The learner whose message is being stepped.
     teller: Option<LearnerId>,
+    questions: Questions,
 }
 
 fn bytes_of(values: &[Bytes]) -> usize {
@@ -165,6 +172,7 @@ pub fn start(shared: &Arc<Shared>, inbox: mpsc::Receiver<Input<ToClient, Call>>)
         responses: VecDeque::new(),
         newest: None,
         teller: None,
+        questions: Questions::default(),
     };
     shared.tracker.spawn(task.run(inbox));
 }
@@ -205,12 +213,21 @@ impl Task {
             }
             self.client.flush(now, &mut self.out);
             self.perform();
+            self.send_questions();
         }
     }
 
     fn set_settings(&mut self, config: &Config) {
         let input = client::Input::Settings(settings_of(config));
         self.client.step(self.shared.clock.now(), input, &mut self.out);
+    }
+
+    fn send_questions(&mut self) {
+        let gateway = self.shared.me.id;
+        for (learner, questions) in self.questions.take() {
+            let message = ToLearner::Questions { gateway, questions };
+            self.shared.send(self.client.epoch(), Outbound::Learner(learner, message));
+        }
     }
 
     fn set_proposers(&mut self) {
@@ -231,11 +248,18 @@ impl Task {
         match input {
             Input::Messages(messages) => {
                 for Received { from, epoch, message } in messages {
+                    if let ToClient::Pages { learner, pages } = message {
+                        for page in pages {
+                            self.questions.on_page(learner, page);
+                        }
+                        continue;
+                    }
                     self.teller = match &message {
                         ToClient::Notices { learner, .. } => Some(*learner),
                         ToClient::Refused { .. }
                         | ToClient::Abandoned { .. }
-                        | ToClient::Leading { .. } => None,
+                        | ToClient::Leading { .. }
+                        | ToClient::Pages { .. } => None,
                     };
                     if let ToClient::Leading { ballot } = &message {
                         self.shared.see_leader(*ballot);
@@ -249,6 +273,7 @@ impl Task {
                 self.client.step(now, client::Input::LinkUp(node), &mut self.out);
             }
             Input::LinkDown(node) => {
+                self.questions.on_down(LearnerId(node));
                 self.client.step(now, client::Input::LinkDown(node), &mut self.out);
             }
             Input::Call(call) => self.on_call(now, call),
@@ -275,6 +300,7 @@ impl Task {
                     Err(_) => super::answer(done, Answer::Unknown { reason: None }),
                 }
             }
+            Call::Read(learner, reading, reply) => self.questions.ask(learner, reading, reply),
             Call::Request(name, reply) => {
                 let settled = self.settled.get(&name).cloned().map(RequestState::Done);
                 let pending = self.open.get(&name).map(|_| RequestState::Pending);

@@ -1,5 +1,6 @@
 //! The task that owns the learner, and the thread that keeps what it delivers.
 
+mod pages;
 mod tail;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,6 +11,8 @@ use anyhow::Context as _;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
+pub(in crate::node) use self::pages::page;
+use self::pages::{Pages, short};
 use self::tail::Tail;
 use super::Shared;
 use super::inbox::{Input, Received};
@@ -19,27 +22,16 @@ use crate::paxos::learner::{
     self, Effect, Learner, LearnerConfig, LearnerSettings, LearnerStatus, ReadToken,
 };
 use crate::paxos::log::{Lookup, Snapshot};
-use crate::paxos::message::{Accepted, Outbound, ToLearner};
-use crate::paxos::store::{Entry, Mark, Store, StoredEntry};
+use crate::paxos::message::{Accepted, Outbound, Page, Question, Reading, ToClient, ToLearner};
+use crate::paxos::store::{Entry, Mark, Store, StoredEntry, ValueAt};
 use crate::storage::{Directory, Identity, Reader, Segments};
-use crate::types::{Ballot, Epoch, Index, Instant, LearnerId, Name, Role, Slot};
+use crate::types::{Ballot, Epoch, Index, Instant, LearnerId, Name, NodeId, Role, Slot};
 
 /// What the rest of the node asks of the learner.
 #[derive(Debug)]
 pub enum Call {
     /// Values, once the read may be served.
-    Read {
-        /// Whether it must see every write that was answered before it.
-        linearizable: bool,
-        /// Not before this index is delivered.
-        after: Index,
-        /// From which index; absent for the newest.
-        from: Option<Index>,
-        /// How many at most.
-        limit: usize,
-        /// The answer: where the values are.
-        reply: oneshot::Sender<Result<Plan, TooManyReads>>,
-    },
+    Read(Reading, Asker),
     /// What is known of a name, once everything answered before is delivered.
     LookUp(Name, oneshot::Sender<Result<Lookup, TooManyReads>>),
     /// Where is everything that was delivered?
@@ -50,6 +42,20 @@ pub enum Call {
     Status(oneshot::Sender<LearnerStatus>),
     /// Delivered slots for another learner were read from the disk.
     Entries(LearnerId, Vec<Accepted>),
+}
+
+/// Who waits for values.
+#[derive(Debug)]
+pub enum Asker {
+    /// An HTTP handler, which is told where they are.
+    Handler(oneshot::Sender<Result<Plan, TooManyReads>>),
+    /// A gateway, over its link.
+    Gateway {
+        /// Which.
+        gateway: NodeId,
+        /// Its number for the question.
+        number: u64,
+    },
 }
 
 /// As many reads wait as may; nothing was done.
@@ -101,6 +107,8 @@ impl Found {
 /// Where the values of an answer are.
 #[derive(Debug, Clone)]
 pub struct Plan {
+    /// Whether every write is seen that was answered before the read.
+    pub linearizable: bool,
     /// The first index wanted; one beyond the last delivered when there is none.
     pub from: Index,
     /// The index after the last one wanted.
@@ -128,6 +136,14 @@ pub struct LearnerHandle {
     searching: Arc<Semaphore>,
 }
 
+impl Plan {
+    /// The values that memory holds.
+    fn in_memory(&self) -> Vec<ValueAt> {
+        let values = self.entries.iter().flat_map(|entry| entry.values());
+        values.filter(|value| (self.from..self.until).contains(&value.index)).collect()
+    }
+}
+
 impl LearnerHandle {
     /// Asks the task; `None` while the node stops.
     pub async fn ask<T>(&self, call: impl FnOnce(oneshot::Sender<T>) -> Call) -> Option<T> {
@@ -141,7 +157,7 @@ impl LearnerHandle {
     ///
     /// # Errors
     /// When the log cannot be read back as it was written.
-    pub fn fetch(&self, plan: &Plan) -> Result<Vec<crate::paxos::store::ValueAt>, JournalError> {
+    pub fn fetch(&self, plan: &Plan) -> Result<Vec<ValueAt>, JournalError> {
         let mut values = Vec::new();
         let in_memory = plan.entries.first().map_or(plan.until, |entry| entry.first_index);
         if let Some(mark) = plan.mark {
@@ -152,8 +168,8 @@ impl LearnerHandle {
             })?;
             values.retain(|value| value.index < until);
         }
-        values.extend(plan.entries.iter().flat_map(|entry| entry.values()));
         values.retain(|value| (plan.from..plan.until).contains(&value.index));
+        values.extend(plan.in_memory());
         Ok(values)
     }
 
@@ -293,6 +309,7 @@ struct Task {
     /// Reads that wait for an index, without a quorum round.
     after: BTreeMap<(Index, u64), Waiting>,
     next_token: u64,
+    pages: Pages,
     delivered: watch::Sender<Index>,
     fault: watch::Sender<Option<String>>,
     reader: Reader,
@@ -365,6 +382,7 @@ pub fn start(
         waiting: BTreeMap::new(),
         after: BTreeMap::new(),
         next_token: 0,
+        pages: Pages::default(),
         delivered,
         fault,
         reader,
@@ -522,6 +540,12 @@ impl Task {
                     if let ToLearner::Heartbeat { ballot, .. } = &message {
                         self.shared.see_leader(*ballot);
                     }
+                    if let ToLearner::Questions { gateway, questions } = message {
+                        for Question { number, reading } in questions {
+                            self.on_read(now, reading, Asker::Gateway { gateway, number });
+                        }
+                        continue;
+                    }
                     let input = learner::Input::Received { from, epoch, message };
                     self.learner.step(now, input, &mut self.out);
                 }
@@ -536,20 +560,9 @@ impl Task {
 
     fn on_call(&mut self, now: Instant, call: Call) {
         match call {
-            Call::Read { reply, .. } if self.is_full() => super::answer(reply, Err(TooManyReads)),
+            Call::Read(reading, asker) => self.on_read(now, reading, asker),
             Call::LookUp(_, reply) if self.is_full() => super::answer(reply, Err(TooManyReads)),
-            Call::Read { linearizable: true, .. } | Call::LookUp(..) => {
-                self.next_token += 1;
-                let token = ReadToken(self.next_token);
-                self.waiting.insert(token, Waiting { call, since: now });
-                self.learner.step(now, learner::Input::Read(token), &mut self.out);
-            }
-            Call::Read { after, .. } => {
-                self.next_token += 1;
-                let waiting = Waiting { call, since: now };
-                self.after.insert((after, self.next_token), waiting);
-                self.answer_after();
-            }
+            Call::LookUp(..) => self.await_round(now, call),
             Call::Hint(acceptor) => {
                 // The acceptor is asked for its votes, and what it says counts.
                 let input = learner::Input::LinkUp(acceptor.node());
@@ -565,6 +578,38 @@ impl Task {
                 },
             ),
             Call::Entries(to, entries) => self.send_entries(to, entries),
+        }
+    }
+
+    fn on_read(&mut self, now: Instant, reading: Reading, asker: Asker) {
+        // Over HTTP a gateway hears why this learner does not serve.
+        let is_for_http = matches!(asker, Asker::Gateway { .. }) && self.fault.borrow().is_some();
+        if is_for_http || self.is_full() {
+            self.decline(asker);
+        } else if reading.linearizable {
+            self.await_round(now, Call::Read(reading, asker));
+        } else {
+            self.next_token += 1;
+            let waiting = Waiting { call: Call::Read(reading, asker), since: now };
+            self.after.insert((reading.after, self.next_token), waiting);
+            self.answer_after();
+        }
+    }
+
+    /// Answers `call` when a quorum has said how far the votes reach.
+    fn await_round(&mut self, now: Instant, call: Call) {
+        self.next_token += 1;
+        let token = ReadToken(self.next_token);
+        self.waiting.insert(token, Waiting { call, since: now });
+        self.learner.step(now, learner::Input::Read(token), &mut self.out);
+    }
+
+    fn decline(&mut self, asker: Asker) {
+        match asker {
+            Asker::Handler(reply) => super::answer(reply, Err(TooManyReads)),
+            Asker::Gateway { gateway, number } => {
+                self.pages.push(gateway, Page { number, body: None });
+            }
         }
     }
 
@@ -619,9 +664,13 @@ impl Task {
                 }
             }
         }
-        if entries.is_empty() {
-            return;
+        if !entries.is_empty() {
+            self.on_delivered(entries).await;
         }
+        self.send_pages();
+    }
+
+    async fn on_delivered(&mut self, entries: Vec<Entry>) {
         self.keep(Keep::Entries(entries)).await;
         let status = self.learner.status();
         if status.delivered_slot.beyond(self.checkpoint_at)
@@ -637,6 +686,20 @@ impl Task {
         self.tail.trim(self.durable);
     }
 
+    fn send_pages(&mut self) {
+        let learner = LearnerId(self.shared.me.id);
+        let epoch = self.learner.epoch();
+        for (gateway, pages) in self.pages.take(self.message_bytes_max()) {
+            let message = ToClient::Pages { learner, pages };
+            self.shared.send(epoch, Outbound::Client(gateway, message));
+        }
+    }
+
+    /// Bytes of values in one message.
+    fn message_bytes_max(&self) -> usize {
+        ENTRIES_BYTES_MAX.min(self.shared.config().limits.frame_bytes_max / 2)
+    }
+
     /// Waits while the disk is behind: the learner then takes no more either.
     async fn keep(&self, keep: Keep) {
         if self.keeper.send(keep).await.is_err() {
@@ -647,7 +710,7 @@ impl Task {
     fn answer_read(&mut self, token: ReadToken, index: Index) {
         let Some(waiting) = self.waiting.remove(&token) else { return };
         let after = match &waiting.call {
-            Call::Read { after, .. } => *after,
+            Call::Read(reading, _) => reading.after,
             Call::LookUp(..)
             | Call::Search(_)
             | Call::Hint(_)
@@ -677,9 +740,12 @@ impl Task {
     fn answer_waiting(&mut self, waiting: Waiting) {
         self.shared.metrics.read(self.shared.clock.now().since(waiting.since));
         match waiting.call {
-            Call::Read { from, limit, reply, .. } => {
-                let plan = self.tail.plan(&self.marks, from, limit);
-                super::answer(reply, Ok(plan));
+            Call::Read(reading, Asker::Handler(reply)) => {
+                super::answer(reply, Ok(self.tail.plan(&self.marks, &reading)));
+            }
+            Call::Read(reading, Asker::Gateway { gateway, number }) => {
+                let plan = self.tail.plan(&self.marks, &reading);
+                self.pages.push(gateway, short(number, &plan));
             }
             Call::LookUp(name, reply) => {
                 let found = self.learner.log().map_or(Lookup::Unknown, |log| log.look_up(name));
@@ -692,7 +758,7 @@ impl Task {
     /// Finds delivered slots for another learner: in memory, else on disk, on a thread that may
     /// block.
     fn read_entries(&self, to: LearnerId, from_slot: Slot) {
-        let bytes_max = ENTRIES_BYTES_MAX.min(self.shared.config().limits.frame_bytes_max / 2);
+        let bytes_max = self.message_bytes_max();
         if let Some(entries) = self.tail.since(from_slot) {
             let mut page = EntriesPage::new(bytes_max);
             for entry in entries {
@@ -746,22 +812,29 @@ impl Task {
         let gone: Vec<ReadToken> = self
             .waiting
             .iter()
-            .filter(|(_, waiting)| is_abandoned(&waiting.call))
+            .filter(|(_, waiting)| waiting.is_abandoned(now))
             .map(|(&token, _)| token)
             .collect();
         for token in gone {
             self.waiting.remove(&token);
             self.learner.step(now, learner::Input::Forget(token), &mut self.out);
         }
-        self.after.retain(|_, waiting| !is_abandoned(&waiting.call));
+        self.after.retain(|_, waiting| !waiting.is_abandoned(now));
     }
 }
 
-fn is_abandoned(call: &Call) -> bool {
-    match call {
-        Call::Read { reply, .. } => reply.is_closed(),
-        Call::LookUp(_, reply) => reply.is_closed(),
-        Call::Search(_) | Call::Hint(_) | Call::Status(_) | Call::Entries(..) => false,
+/// So long a gateway may wait for an answer over its link, and much longer than it does.
+const GATEWAY_PATIENCE: Duration = Duration::from_secs(5);
+
+impl Waiting {
+    /// Whether nobody waits for the answer any more.
+    fn is_abandoned(&self, now: Instant) -> bool {
+        match &self.call {
+            Call::Read(_, Asker::Handler(reply)) => reply.is_closed(),
+            Call::Read(_, Asker::Gateway { .. }) => now.since(self.since) > GATEWAY_PATIENCE,
+            Call::LookUp(_, reply) => reply.is_closed(),
+            Call::Search(_) | Call::Hint(_) | Call::Status(_) | Call::Entries(..) => false,
+        }
     }
 }
 

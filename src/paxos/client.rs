@@ -427,6 +427,7 @@ impl Client {
                     self.on_leading(ballot);
                 }
             }
+            ToClient::Pages { .. } => {}
         }
     }
 

@@ -359,6 +359,45 @@ pub enum ToLearner {
         /// The hash of everything through it.
         hash: u128,
     },
+    /// Reads that a gateway passes on. The host answers them, for it has the values.
+    Questions {
+        /// Who asks.
+        gateway: NodeId,
+        /// What.
+        questions: Vec<Question>,
+    },
+}
+
+/// Which values are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reading {
+    /// Whether it must see every write that was answered before it.
+    pub linearizable: bool,
+    /// Not before this index is delivered.
+    pub after: Index,
+    /// From which index; absent for the newest.
+    pub from: Option<Index>,
+    /// How many at most.
+    pub limit: u32,
+}
+
+/// A read, as a gateway passes it on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Question {
+    /// The gateway's number for it.
+    pub number: u64,
+    /// What is wanted.
+    pub reading: Reading,
+}
+
+/// The answer to a question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// The question's number.
+    pub number: u64,
+    /// The values, written as JSON; absent where they are many, or on disk, or the learner does not
+    /// serve: over HTTP it says so, or has room for them.
+    pub body: Option<Bytes>,
 }
 
 /// What became of a command, told to its origin.
@@ -437,5 +476,12 @@ pub enum ToClient {
     Leading {
         /// Its ballot.
         ballot: Ballot,
+    },
+    /// The answers to questions. The host passes them on.
+    Pages {
+        /// Who answers.
+        learner: LearnerId,
+        /// The answers.
+        pages: Vec<Page>,
     },
 }

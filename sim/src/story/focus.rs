@@ -544,7 +544,7 @@ fn names_of(message: &Message) -> Vec<Name> {
     match message {
         ToClient::Notices { notices, .. } => notices.iter().map(|it| it.name).collect(),
         ToClient::Refused { names, .. } | ToClient::Abandoned { names, .. } => names.clone(),
-        ToClient::Leading { .. } => Vec::new(),
+        ToClient::Leading { .. } | ToClient::Pages { .. } => Vec::new(),
     }
 }
 

@@ -48,6 +48,7 @@ pub(crate) fn label(cast: &Cast, focus: &Focus, message: &Message) -> String {
         Message::Client(ToClient::Leading { ballot }) => {
             format!("I lead with {}", cast.ballot(*ballot))
         }
+        Message::Client(ToClient::Pages { .. }) => "The values are…".to_owned(),
     }
 }
 
@@ -114,6 +115,7 @@ fn label_to_learner(cast: &Cast, focus: &Focus, message: &ToLearner) -> String {
         ToLearner::FetchEntries { from_slot, .. } => format!("Slots from {from_slot} on?"),
         ToLearner::Entries { entries, .. } => format!("Slots{}", slots(cast, focus, entries)),
         ToLearner::Checkpoint { index, .. } => format!("My state at {index}"),
+        ToLearner::Questions { .. } => "Which values are there?".to_owned(),
     }
 }
 

@@ -338,6 +338,65 @@ pub(super) struct Checkpoint {
 }
 
 #[derive(Clone, PartialEq, Message)]
+pub(super) struct Questions {
+    #[prost(uint32, tag = "1")]
+    pub(super) gateway: u32,
+    #[prost(message, repeated, tag = "2")]
+    pub(super) questions: Vec<Question>,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(super) struct Question {
+    #[prost(uint64, tag = "1")]
+    number: u64,
+    #[prost(bool, tag = "2")]
+    linearizable: bool,
+    #[prost(uint64, tag = "3")]
+    after: u64,
+    #[prost(uint64, optional, tag = "4")]
+    from: Option<u64>,
+    #[prost(uint32, tag = "5")]
+    limit: u32,
+}
+
+impl From<&message::Question> for Question {
+    fn from(&message::Question { number, reading }: &message::Question) -> Self {
+        let message::Reading { linearizable, after, from, limit } = reading;
+        Self { number, linearizable, after: after.get(), from: from.map(Index::get), limit }
+    }
+}
+
+impl From<Question> for message::Question {
+    fn from(Question { number, linearizable, after, from, limit }: Question) -> Self {
+        let (after, from) = (Index::new(after), from.map(Index::new));
+        Self { number, reading: message::Reading { linearizable, after, from, limit } }
+    }
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Pages {
+    #[prost(uint32, tag = "1")]
+    pub(super) learner: u32,
+    #[prost(message, repeated, tag = "2")]
+    pub(super) pages: Vec<Page>,
+}
+
+/// The answer to a question; its values lie in the payload.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(super) struct Page {
+    #[prost(uint64, tag = "1")]
+    pub(super) number: u64,
+    #[prost(uint32, optional, tag = "2")]
+    pub(super) length: Option<u32>,
+}
+
+impl From<&message::Page> for Page {
+    fn from(page: &message::Page) -> Self {
+        Self { number: page.number, length: page.body.as_ref().map(|body| length(body.len())) }
+    }
+}
+
+#[derive(Clone, PartialEq, Message)]
 pub(super) struct Notices {
     #[prost(uint32, tag = "1")]
     pub(super) learner: u32,

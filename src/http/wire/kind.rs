@@ -40,9 +40,11 @@ pub(super) const LEARNER_IDENTITY: u8 = 0x46;
 pub(super) const FETCH_ENTRIES: u8 = 0x47;
 pub(super) const ENTRIES: u8 = 0x48;
 pub(super) const CHECKPOINT: u8 = 0x49;
+pub(super) const QUESTIONS: u8 = 0x4a;
 
 pub(super) const CLIENT: u8 = 0x50;
 pub(super) const NOTICES: u8 = 0x51;
 pub(super) const REFUSED: u8 = 0x52;
 pub(super) const ABANDONED: u8 = 0x53;
 pub(super) const LEADING: u8 = 0x54;
+pub(super) const PAGES: u8 = 0x55;

@@ -5,7 +5,7 @@ use std::mem;
 use bytes::Bytes;
 
 use crate::paxos::message::{
-    Accepted, Submission, ToAcceptor, ToClient, ToLearner, ToProposer, ToWitness,
+    Accepted, Page, Submission, ToAcceptor, ToClient, ToLearner, ToProposer, ToWitness,
 };
 use crate::types::{AcceptorId, Batch, Index, LearnerId, ProposerId, SessionId, Slot, StorageId};
 
@@ -55,6 +55,16 @@ impl Reader {
             });
         }
         Ok(submissions)
+    }
+
+    /// The pages of a list, each with its share of the payload.
+    fn pages(&mut self, list: Vec<body::Page>) -> Result<Vec<Page>, WireError> {
+        let mut pages = Vec::with_capacity(list.len());
+        for body::Page { number, length } in list {
+            let body = length.map(|length| take(&mut self.payload, length)).transpose()?;
+            pages.push(Page { number, body });
+        }
+        Ok(pages)
     }
 
     pub(super) fn for_acceptor(&mut self) -> Result<ToAcceptor, WireError> {
@@ -245,6 +255,13 @@ impl Reader {
                     hash: wide(hash, "hash")?,
                 }
             }
+            kind::QUESTIONS => {
+                let body::Questions { gateway, questions } = self.body()?;
+                ToLearner::Questions {
+                    gateway: node(gateway)?,
+                    questions: questions.into_iter().map(Into::into).collect(),
+                }
+            }
             other => return Err(WireError::Kind(other)),
         })
     }
@@ -277,6 +294,10 @@ impl Reader {
                 }
             }
             kind::LEADING => ToClient::Leading { ballot: self.body::<body::Leader>()?.ballot()? },
+            kind::PAGES => {
+                let body::Pages { learner, pages } = self.body()?;
+                ToClient::Pages { learner: LearnerId(node(learner)?), pages: self.pages(pages)? }
+            }
             other => return Err(WireError::Kind(other)),
         })
     }

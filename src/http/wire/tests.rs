@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use crate::paxos::log::{Outcome, Settled};
 use crate::paxos::message::{
-    Accepted, Handback, Identity, JournalPressure, Notice, Refusal, Submission, ToAcceptor,
-    ToClient, ToLearner, ToProposer, ToWitness, Vote,
+    Accepted, Handback, Identity, JournalPressure, Notice, Page, Question, Reading, Refusal,
+    Submission, ToAcceptor, ToClient, ToLearner, ToProposer, ToWitness, Vote,
 };
 use crate::types::{
     AcceptorId, Ballot, Batch, BatchDigest, Epoch, Incarnation, Index, LearnerId, LogLimits, Name,
@@ -20,7 +20,7 @@ use crate::types::{
 use super::*;
 
 /// Every kind there is. A number that left this list is never given to another message.
-const KINDS: [(u8, &str); 34] = [
+const KINDS: [(u8, &str); 36] = [
     (0x11, "Acceptor(Identify"),
     (0x12, "Acceptor(Form"),
     (0x13, "Acceptor(Prepare"),
@@ -51,10 +51,12 @@ const KINDS: [(u8, &str); 34] = [
     (0x47, "Learner(FetchEntries"),
     (0x48, "Learner(Entries"),
     (0x49, "Learner(Checkpoint"),
+    (0x4a, "Learner(Questions"),
     (0x51, "Client(Notices"),
     (0x52, "Client(Refused"),
     (0x53, "Client(Abandoned"),
     (0x54, "Client(Leading"),
+    (0x55, "Client(Pages"),
 ];
 
 /// The arm of a message, as `Debug` spells it: its receiver and its name.
@@ -310,6 +312,19 @@ fn batch() -> impl Strategy<Value = Batch> {
     value().prop_map(Batch::from_bytes)
 }
 
+fn question() -> impl Strategy<Value = Question> {
+    (any::<u64>(), any::<bool>(), index(), option::of(index()), any::<u32>()).prop_map(
+        |(number, linearizable, after, from, limit)| Question {
+            number,
+            reading: Reading { linearizable, after, from, limit },
+        },
+    )
+}
+
+fn page() -> impl Strategy<Value = Page> {
+    (any::<u64>(), option::of(value())).prop_map(|(number, body)| Page { number, body })
+}
+
 fn accepted() -> impl Strategy<Value = Accepted> {
     (slot(), ballot(), batch()).prop_map(|(slot, ballot, batch)| Accepted { slot, ballot, batch })
 }
@@ -496,6 +511,8 @@ fn to_learner() -> impl Strategy<Value = ToLearner> {
         ),
         (learner(), index(), any::<u128>())
             .prop_map(|(learner, index, hash)| ToLearner::Checkpoint { learner, index, hash }),
+        (node_id(), vec(question(), 0..5))
+            .prop_map(|(gateway, questions)| ToLearner::Questions { gateway, questions }),
     ]
 }
 
@@ -519,6 +536,8 @@ fn to_client() -> impl Strategy<Value = ToClient> {
             reason
         }),
         ballot().prop_map(|ballot| ToClient::Leading { ballot }),
+        (learner(), vec(page(), 0..5))
+            .prop_map(|(learner, pages)| ToClient::Pages { learner, pages }),
     ]
 }
 

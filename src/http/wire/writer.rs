@@ -222,6 +222,13 @@ impl Writer<'_> {
                 };
                 self.frame(kind::CHECKPOINT, &body)
             }
+            ToLearner::Questions { gateway, questions } => {
+                let body = body::Questions {
+                    gateway: node_number(*gateway),
+                    questions: questions.iter().map(Into::into).collect(),
+                };
+                self.frame(kind::QUESTIONS, &body)
+            }
         }
     }
 
@@ -241,6 +248,13 @@ impl Writer<'_> {
                 self.frame(kind::ABANDONED, &body::Returned::of(*proposer, *number, names, reason))
             }
             ToClient::Leading { ballot } => self.frame(kind::LEADING, &body::Leader::from(ballot)),
+            ToClient::Pages { learner, pages } => {
+                let body = body::Pages {
+                    learner: node_number(learner.node()),
+                    pages: pages.iter().map(Into::into).collect(),
+                };
+                self.frame_with(kind::PAGES, &body, pages.iter().filter_map(|it| it.body.as_ref()))
+            }
         }
     }
 }

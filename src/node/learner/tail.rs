@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::Plan;
+use crate::paxos::message::Reading;
 use crate::paxos::store::{Entry, Mark, StoredEntry};
 use crate::types::{Index, Slot};
 
@@ -69,11 +70,11 @@ impl Tail {
         }
     }
 
-    /// Where the values from `from` on are, or else the newest ones; `limit` at most. What is not
-    /// here is on disk, and `marks` say where.
-    pub(super) fn plan(&self, marks: &[Mark], from: Option<Index>, limit: usize) -> Plan {
+    /// Where the values are that are wanted. What is not here is on disk, and `marks` say where.
+    pub(super) fn plan(&self, marks: &[Mark], reading: &Reading) -> Plan {
+        let Reading { linearizable, from, limit, .. } = *reading;
         let delivered = self.delivered;
-        let count = u64::try_from(limit).unwrap_or(u64::MAX);
+        let count = u64::from(limit);
         let newest = Index::new(delivered.get().saturating_sub(count)).next();
         let from = from.map_or(newest, |from| from.max(Index::FIRST));
         let until = from.plus(count).min(delivered.next()).max(from);
@@ -93,7 +94,7 @@ impl Tail {
             .take_while(|entry| entry.first_index < until)
             .cloned()
             .collect();
-        Plan { from, until, delivered, mark, entries }
+        Plan { linearizable, from, until, delivered, mark, entries }
     }
 }
 
@@ -101,7 +102,6 @@ impl Tail {
 mod tests {
     use super::*;
     use crate::paxos::log::Delivered;
-    use crate::paxos::store::ValueAt;
     use crate::types::{
         Ballot, Batch, Command, Incarnation, Name, NodeId, Operation, ProposerId, Sequence,
         SessionId,
@@ -132,9 +132,11 @@ mod tests {
 
     /// The indices that a plan finds in memory.
     fn found(plan: &Plan) -> Vec<u64> {
-        let values: Vec<ValueAt> = plan.entries.iter().flat_map(|entry| entry.values()).collect();
-        let indices = values.iter().map(|value| value.index);
-        indices.filter(|index| (plan.from..plan.until).contains(index)).map(Index::get).collect()
+        plan.in_memory().iter().map(|value| value.index.get()).collect()
+    }
+
+    fn two_from(from: Option<Index>) -> Reading {
+        Reading { linearizable: false, after: Index::ZERO, from, limit: 2 }
     }
 
     #[test]
@@ -143,11 +145,11 @@ mod tests {
         for number in 1..=5 {
             tail.push(&entry(number));
             // A read may be answered here, while the rest of the turn is yet to come.
-            let plan = tail.plan(&[], None, 2);
+            let plan = tail.plan(&[], &two_from(None));
             assert_eq!(plan.delivered, Index::new(number));
             let newest: Vec<u64> = (number.saturating_sub(1).max(1)..=number).collect();
             assert_eq!(found(&plan), newest);
-            let beyond = tail.plan(&[], Some(Index::new(number + 1)), 2);
+            let beyond = tail.plan(&[], &two_from(Some(Index::new(number + 1))));
             assert_eq!((beyond.from, found(&beyond)), (beyond.until, Vec::new()));
         }
     }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
-use hyper::{Request, StatusCode};
+use hyper::{Request, Response, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
@@ -19,14 +19,14 @@ use super::common::{Fields, missing_information, parse_object, parse_request_id}
 use super::learner::no_learners;
 use super::{Answer, App, stopping, timeout_of};
 use crate::config::Limits;
-use crate::http::body::json as json_answer;
-use crate::http::{Address, HttpClient, Outcome, Problem, Query, QuorumState};
+use crate::http::body::{json as json_answer, json_bytes};
+use crate::http::{Address, Body, HttpClient, Outcome, Problem, Query, QuorumState};
 use crate::node::Shared;
 use crate::node::clock::date_time;
-use crate::node::gateway::{Call, GatewayHandle, RequestState, Response};
+use crate::node::gateway::{self, Call, GatewayHandle, RequestState, Told};
 use crate::paxos::client::Answer as Said;
 use crate::paxos::log::Settled;
-use crate::paxos::message::Handback;
+use crate::paxos::message::{Handback, Reading};
 use crate::types::{Batch, IdempotencyKey, Index, LearnerId, Name, NodeId, Operation, Role};
 
 /// How long a caller should wait before it tries again what was certainly not applied.
@@ -34,6 +34,9 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// How long a learner may take before another one is asked beside it.
 const HEDGE: Duration = Duration::from_millis(250);
+
+/// A read of more values goes over HTTP.
+const SHORT_VALUES_MAX: u32 = 16;
 
 /// Names the learner that served a read.
 const SERVED_BY: HeaderName = HeaderName::from_static("paxos-served-by");
@@ -428,12 +431,20 @@ impl App {
     pub(super) async fn read(&self, request: Request<Incoming>) -> Answer {
         let query = Query::of(request.uri());
         let timeout = timeout_of(query, self.shared.config().client.timeout_ms)?;
+        let slow = match short_reading(query) {
+            None => None,
+            Some(reading) => match self.read_over_link(reading, timeout).await {
+                Ok(response) => return Ok(response),
+                Err(slow) => slow,
+            },
+        };
         let path = request
             .uri()
             .query()
             .map_or_else(|| "/get-values".to_owned(), |query| format!("/get-values?{query}"));
         let names = self.clone();
-        let asked = self.ask_learners(
+        let asked = self.ask_learners_but(
+            slow,
             |http, learner, address| {
                 let (path, name) = (path.clone(), names.name_of(learner.node()));
                 async move {
@@ -454,8 +465,32 @@ impl App {
         })
     }
 
-    /// Asks one learner, and after a short while without an answer the next one beside it. Returns
-    /// the first answer that `is_final`, or else the last one there was.
+    /// Reads a few values over the link to a learner, where it can answer so, and soon.
+    ///
+    /// # Errors
+    /// With the learner that did not answer in time, when there was one.
+    async fn read_over_link(
+        &self,
+        reading: Reading,
+        timeout: Duration,
+    ) -> Result<Response<Body>, Option<LearnerId>> {
+        let gateway = self.roles.gateway.as_ref().ok_or(None)?;
+        let learner = nearest_learner(&self.shared).ok_or(None)?;
+        let asked = gateway.ask(|reply| Call::Read(learner, reading, reply));
+        match tokio::time::timeout(HEDGE.min(timeout / 2), asked).await {
+            Ok(Some(Told::Values(learner, body))) => {
+                let mut response = json_bytes(StatusCode::OK, body);
+                if let Ok(name) = HeaderValue::try_from(self.name_of(learner.node())) {
+                    response.headers_mut().insert(SERVED_BY, name);
+                }
+                Ok(response)
+            }
+            Ok(Some(Told::Elsewhere) | None) => Err(None),
+            Err(_) => Err(Some(learner)),
+        }
+    }
+
+    /// As [`Self::ask_learners_but`], beginning with whichever is nearest.
     async fn ask_learners<T, F>(
         &self,
         ask: impl Fn(HttpClient, LearnerId, Address) -> F,
@@ -465,7 +500,24 @@ impl App {
         T: Send + 'static,
         F: Future<Output = Option<T>> + Send + 'static,
     {
-        let mut learners = learners(&self.shared).into_iter().peekable();
+        self.ask_learners_but(None, ask, is_final).await
+    }
+
+    /// Asks one learner, and after a short while without an answer the next one beside it; `slow`
+    /// comes last. Returns the first answer that `is_final`, or else the last one there was.
+    async fn ask_learners_but<T, F>(
+        &self,
+        slow: Option<LearnerId>,
+        ask: impl Fn(HttpClient, LearnerId, Address) -> F,
+        is_final: impl Fn(&T) -> bool,
+    ) -> Result<T, Option<T>>
+    where
+        T: Send + 'static,
+        F: Future<Output = Option<T>> + Send + 'static,
+    {
+        let mut learners = learners(&self.shared);
+        learners.sort_by_key(|(learner, _)| Some(*learner) == slow);
+        let mut learners = learners.into_iter().peekable();
         let mut asked = JoinSet::new();
         let mut last = None;
         loop {
@@ -496,7 +548,7 @@ impl App {
         Ok(json_answer(StatusCode::OK, &ResponsesBody { responses }))
     }
 
-    async fn responses(&self) -> Option<Vec<Response>> {
+    async fn responses(&self) -> Option<Vec<gateway::Response>> {
         self.roles.gateway.as_ref()?.ask(Call::Responses).await
     }
 
@@ -518,6 +570,30 @@ fn learners(shared: &Shared) -> Vec<(LearnerId, Address)> {
     let can_be_reached = shared.reachable_learners();
     learners.sort_by_key(|(learner, _)| !can_be_reached.contains(learner));
     learners
+}
+
+/// The learner that comes first among [`learners`], if it can be reached.
+fn nearest_learner(shared: &Shared) -> Option<LearnerId> {
+    let directory = shared.peers.directory();
+    let directory = directory.borrow();
+    let ids = || directory.with_role(Role::Learner).map(|peer| LearnerId(peer.id));
+    let turn = usize::from(shared.me.id.get()) % ids().count().max(1);
+    let mut in_turn = ids().skip(turn).chain(ids().take(turn));
+    in_turn.find(|learner| shared.peers.is_up(learner.node()))
+}
+
+/// What a query asks for, where it is right and short enough for a link.
+fn short_reading(query: Query<'_>) -> Option<Reading> {
+    let linearizable = match query.get("consistency") {
+        None | Some("linearizable") => true,
+        Some("stale") => false,
+        Some(_) => return None,
+    };
+    let limit = query.parse("limit").ok()??;
+    let after = Index::new(query.parse("after").ok()?.unwrap_or(0));
+    let from = query.parse("from").ok()?.map(Index::new);
+    let reading = Reading { linearizable, after, from, limit };
+    (1..=SHORT_VALUES_MAX).contains(&limit).then_some(reading)
 }
 
 /// The values of this gateway from before its start, so that `/get-responses` survives one.
@@ -544,13 +620,13 @@ pub(super) async fn restore_responses(shared: Arc<Shared>, gateway: GatewayHandl
     }
 }
 
-fn read_deliveries(body: &[u8], now_ms: u64) -> Option<Vec<Response>> {
+fn read_deliveries(body: &[u8], now_ms: u64) -> Option<Vec<gateway::Response>> {
     let body: DeliveriesBody<'_> = serde_json::from_slice(body).ok()?;
     let learner = LearnerId(NodeId::new(body.learner_id).ok()?);
     body.deliveries
         .iter()
         .map(|delivery| {
-            Some(Response {
+            Some(gateway::Response {
                 learner,
                 proposal_number: delivery.proposal_number,
                 value: Bytes::copy_from_slice(delivery.value.get().as_bytes()),
@@ -586,7 +662,7 @@ struct ResponseBody<'a> {
 }
 
 impl<'a> ResponseBody<'a> {
-    fn of(response: &'a Response) -> Self {
+    fn of(response: &'a gateway::Response) -> Self {
         Self {
             learner_id: response.learner.node().get(),
             proposal_number: response.proposal_number,

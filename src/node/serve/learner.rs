@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
 use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -16,9 +15,10 @@ use super::{Answer, App, stopping, timeout_of};
 use crate::http::body::{json as json_answer, json_bytes};
 use crate::http::{Body, Problem, Query, QuorumState, sse};
 use crate::node::clock::date_time;
-use crate::node::learner::{Call, Found, LearnerHandle, Plan, TooManyReads};
+use crate::node::learner::{Asker, Call, Found, LearnerHandle, Plan, TooManyReads, page};
 use crate::paxos::journal::JournalError;
 use crate::paxos::log::{Lookup, Outcome};
+use crate::paxos::message::Reading;
 use crate::paxos::store::ValueAt;
 use crate::types::{AcceptorId, Index, Name, NodeId, Role};
 
@@ -112,9 +112,8 @@ impl App {
 
     pub(super) async fn get_values(&self, request: &Request<Incoming>) -> Answer {
         let query = self.read_query(Query::of(request.uri()))?;
-        let consistency = if query.linearizable { "linearizable" } else { "stale" };
         let (plan, values) = self.values(&query).await?;
-        Ok(json_bytes(StatusCode::OK, page(&plan, &values, consistency)))
+        Ok(json_bytes(StatusCode::OK, page(&plan, &values)))
     }
 
     pub(super) async fn value(&self, index: &str) -> Answer {
@@ -313,7 +312,9 @@ impl App {
     async fn values(&self, query: &ReadQuery) -> Result<(Plan, Vec<ValueAt>), Problem> {
         let learner = self.learner()?;
         let ReadQuery { linearizable, after, from, limit, timeout } = *query;
-        let asked = learner.ask(|reply| Call::Read { linearizable, after, from, limit, reply });
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        let reading = Reading { linearizable, after, from, limit };
+        let asked = learner.ask(|reply| Call::Read(reading, Asker::Handler(reply)));
         let plan = match self.within(timeout, asked).await {
             Err(late) if *learner.delivered.borrow() < after => {
                 let highest = *learner.delivered.borrow();
@@ -426,28 +427,6 @@ struct DeliveryBody<'a> {
     #[serde(flatten)]
     value: ValueBody<'a>,
     learned_at_ms: u64,
-}
-
-/// The body of a page, written from the stored JSON without parsing it again.
-fn page(plan: &Plan, values: &[ValueAt], consistency: &str) -> Bytes {
-    let bytes: usize = values.iter().map(|value| value.value.len() + 1).sum();
-    let mut body = BytesMut::with_capacity(bytes + 160);
-    body.put_slice(b"{\"values\":[");
-    for (position, value) in values.iter().enumerate() {
-        if position > 0 {
-            body.put_u8(b',');
-        }
-        body.put_slice(&value.value);
-    }
-    let first = values.first().map_or(plan.from, |value| value.index);
-    let next = values.last().map_or(first, |value| value.index.next());
-    let tail = format!(
-        "],\"first_index\":{first},\"next_index\":{next},\"delivered_index\":{},\
-         \"consistency\":\"{consistency}\"}}",
-        plan.delivered
-    );
-    body.put_slice(tail.as_bytes());
-    body.freeze()
 }
 
 /// An answer without values, for callers of nobody.

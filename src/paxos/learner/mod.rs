@@ -240,10 +240,7 @@ impl Learner {
             }
             Input::Settings(settings) => self.on_settings(now, settings),
             Input::Durable(slot) => self.durable = self.durable.max(slot),
-            Input::Read(token) => {
-                self.reads.wait(token);
-                self.start_round(now, out);
-            }
+            Input::Read(token) => self.reads.wait(token),
             Input::Forget(token) => self.reads.forget(token),
         }
         if !lagged && self.lag_through().is_some() {
@@ -251,8 +248,10 @@ impl Learner {
         }
     }
 
-    /// Ends a round of inputs: delivers what they completed, and tells each origin once.
+    /// Ends a round of inputs: asks for all reads that came at once, delivers what the inputs
+    /// completed, and tells each origin once.
     pub fn flush(&mut self, now: Instant, out: &mut Vec<Effect>) {
+        self.start_round(now, out);
         self.deliver(now, out);
     }
 
@@ -338,7 +337,7 @@ impl Learner {
         let next = self.delivered_slot().next();
         let window_end = next.plus(self.config.settings.window_slots);
         match message {
-            ToLearner::Identity(_) => {}
+            ToLearner::Identity(_) | ToLearner::Questions { .. } => {}
             ToLearner::Vote(vote) => {
                 self.see_leader(vote.ballot);
                 self.catch_up.aim(vote.slot);
@@ -359,7 +358,7 @@ impl Learner {
                 self.on_votes(now, acceptor, votes, next_slot, trimmed_slot, out);
             }
             ToLearner::Mark { acceptor, nonce, slot } => {
-                self.on_mark(now, acceptor, nonce, slot, out);
+                self.on_mark(acceptor, nonce, slot, out);
             }
             ToLearner::FetchEntries { learner, from_slot } => {
                 if self.durable >= from_slot {
