@@ -42,8 +42,11 @@ const LIST_ONE_IN: u32 = 8;
 const OLD_ONE_IN: u32 = 4;
 const STALE_ONE_IN: u32 = 8;
 
-/// Values that a read asks for.
+/// Values that most reads ask for: few enough to be read over a link.
 const READ_VALUES: u64 = 4;
+
+/// Values that one in four reads asks for: they come over HTTP.
+const READ_MANY: u64 = 20;
 
 /// Callers, until they are told to stop.
 #[derive(Debug)]
@@ -161,13 +164,14 @@ impl Client {
         let is_stale = self.chance.random_ratio(1, STALE_ONE_IN);
         let from_text = from.map(|from| format!("&from={from}")).unwrap_or_default();
         let consistency = if is_stale { "stale" } else { "linearizable" };
+        let values = if self.chance.random_ratio(1, 4) { READ_MANY } else { READ_VALUES };
         let path = format!(
-            "/read?limit={READ_VALUES}{from_text}&consistency={consistency}\
+            "/read?limit={values}{from_text}&consistency={consistency}\
              &timeout_ms={PATIENCE_MS}"
         );
         let gateway = self.chance.random_range(0..self.shared.gateways.len());
         let gateway = &self.shared.gateways[gateway];
-        let id = record.read(from, READ_VALUES, is_stale);
+        let id = record.read(from, values, is_stale);
         match timeout(GIVE_UP, gateway.get_async(&path)).await {
             Ok(Ok(Answer { status: 200, json, .. })) => record.served(id, is_stale, &json),
             Ok(Ok(Answer { status: 429 | 503 | 504, .. }) | Err(_)) | Err(_) => record.refused(id),

@@ -49,6 +49,34 @@ fn a_stale_read_says_so_and_one_after_an_index_waits_for_it() {
 }
 
 #[test]
+fn a_short_read_and_a_long_one_say_the_same_as_the_learner() {
+    let cluster = Cluster::start();
+    let many: Vec<String> = (0..40).map(|number| format!("value {number}")).collect();
+    let written = cluster.client(1).post("/send", &json!({ "values": many })).unwrap();
+    assert_eq!(written.status, 200, "{}", written.json);
+    // 17 values are more than a link carries, and so are two of 9 KiB each.
+    let large = "x".repeat(9 << 10);
+    for value in [&large, &large] {
+        assert_eq!(cluster.client(1).send(value).unwrap().status, 200);
+    }
+    let learner = cluster.node_caller("learner1");
+    for from in [1, 20, 42, 43, 99] {
+        for limit in [1, 2, 16, 17] {
+            for consistency in ["linearizable", "stale"] {
+                let query = format!("from={from}&limit={limit}&after=42&consistency={consistency}");
+                let of_learner = learner.get(&format!("/get-values?{query}")).unwrap();
+                for client in [1, 2] {
+                    let read = cluster.client(client).get(&format!("/read?{query}")).unwrap();
+                    assert_eq!(read.status, 200, "{query}: {}", read.json);
+                    assert_eq!(read.json, of_learner.json, "{query}");
+                    assert!(read.headers.contains_key("paxos-served-by"));
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn values_of_one_request_have_contiguous_indices() {
     let cluster = Cluster::start();
     let load = super::load::Load::start(&cluster, "between", 4);
