@@ -159,6 +159,21 @@ struct NotifyBody<'a> {
     learned_at: Option<String>,
 }
 
+/// The answer to a write.
+#[derive(Serialize)]
+struct WrittenBody {
+    status: &'static str,
+    proposer_id: u64,
+    proposal_number: u64,
+    request_id: String,
+    slot: u64,
+    index: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_index: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_index: Option<u64>,
+}
+
 /// What a learner says of a request.
 #[derive(Deserialize)]
 struct OutcomeBody {
@@ -274,18 +289,15 @@ impl App {
             Said::Unknown { reason } => return Err(self.unknown(name, reason)),
             Said::Forgotten | Said::Settled(_) => return Err(self.unknown(name, None)),
         };
-        let body = Fields::of(json!({
-            "status": status,
-            "proposer_id": number % 100,
-            "proposal_number": number,
-            "request_id": request,
-            "slot": slot,
-            "index": first.get(),
-        }));
-        let body = if is_list {
-            body.with("first_index", &first.get()).with("last_index", &last.get())
-        } else {
-            body
+        let body = WrittenBody {
+            status,
+            proposer_id: number % 100,
+            proposal_number: number,
+            request_id: request,
+            slot,
+            index: first.get(),
+            first_index: is_list.then(|| first.get()),
+            last_index: is_list.then(|| last.get()),
         };
         Ok(json_answer(StatusCode::OK, &body))
     }
