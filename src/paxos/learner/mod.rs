@@ -240,7 +240,10 @@ impl Learner {
             }
             Input::Settings(settings) => self.on_settings(now, settings),
             Input::Durable(slot) => self.durable = self.durable.max(slot),
-            Input::Read(token) => self.reads.wait(token),
+            Input::Read(token) => {
+                self.reads.wait(token);
+                self.start_round(now, out);
+            }
             Input::Forget(token) => self.reads.forget(token),
         }
         if !lagged && self.lag_through().is_some() {
@@ -248,10 +251,8 @@ impl Learner {
         }
     }
 
-    /// Ends a round of inputs: asks for all reads that came at once, delivers what the inputs
-    /// completed, and tells each origin once.
+    /// Ends a round of inputs: delivers what they completed, and tells each origin once.
     pub fn flush(&mut self, now: Instant, out: &mut Vec<Effect>) {
-        self.start_round(now, out);
         self.deliver(now, out);
     }
 
@@ -358,7 +359,7 @@ impl Learner {
                 self.on_votes(now, acceptor, votes, next_slot, trimmed_slot, out);
             }
             ToLearner::Mark { acceptor, nonce, slot } => {
-                self.on_mark(acceptor, nonce, slot, out);
+                self.on_mark(now, acceptor, nonce, slot, out);
             }
             ToLearner::FetchEntries { learner, from_slot } => {
                 if self.durable >= from_slot {

@@ -119,10 +119,12 @@ impl Learner {
                 self.reads.round = Some(round);
             }
         }
+        self.start_round(now, out);
     }
 
     pub(super) fn on_mark(
         &mut self,
+        now: Instant,
         acceptor: AcceptorId,
         nonce: u64,
         slot: Slot,
@@ -144,6 +146,7 @@ impl Learner {
         if let Some(log) = &self.log {
             self.reads.release(log.slot(), log.index(), out);
         }
+        self.start_round(now, out);
     }
 
     fn ask_marks(&self, round: &Round, out: &mut Vec<Effect>) {
