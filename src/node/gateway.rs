@@ -10,7 +10,6 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use self::questions::Questions;
-pub use self::questions::Told;
 use super::Shared;
 use super::inbox::{Input, Received};
 use crate::config::Config;
@@ -36,8 +35,8 @@ pub enum Call {
         /// Told when it is known, or the time is up; absent for a caller who does not wait.
         done: Option<oneshot::Sender<Answer>>,
     },
-    /// Ask this learner for a few values.
-    Read(LearnerId, Reading, oneshot::Sender<Told>),
+    /// Ask this learner for a few values. Told them as JSON, or nothing where HTTP must do.
+    Read(LearnerId, Reading, oneshot::Sender<Option<Bytes>>),
     /// What became of this request?
     Request(Name, oneshot::Sender<Option<RequestState>>),
     /// Make sure what became of a request of another session.
@@ -248,9 +247,9 @@ impl Task {
         match input {
             Input::Messages(messages) => {
                 for Received { from, epoch, message } in messages {
-                    if let ToClient::Pages { learner, pages } = message {
+                    if let ToClient::Pages { pages, .. } = message {
                         for page in pages {
-                            self.questions.on_page(learner, page);
+                            self.questions.on_page(page);
                         }
                         continue;
                     }

@@ -582,9 +582,7 @@ impl Task {
     }
 
     fn on_read(&mut self, now: Instant, reading: Reading, asker: Asker) {
-        // Over HTTP a gateway hears why this learner does not serve.
-        let is_for_http = matches!(asker, Asker::Gateway { .. }) && self.fault.borrow().is_some();
-        if is_for_http || self.is_full() {
+        if self.is_full() {
             self.decline(asker);
         } else if reading.linearizable {
             self.await_round(now, Call::Read(reading, asker));
@@ -686,10 +684,16 @@ impl Task {
         self.tail.trim(self.durable);
     }
 
+    /// Here, and not when it is asked, it counts whether the learner serves: it may find in this
+    /// very turn that it must not. Over HTTP a gateway hears why.
     fn send_pages(&mut self) {
         let learner = LearnerId(self.shared.me.id);
         let epoch = self.learner.epoch();
-        for (gateway, pages) in self.pages.take(self.message_bytes_max()) {
+        let serves = self.fault.borrow().is_none();
+        for (gateway, mut pages) in self.pages.take(self.message_bytes_max()) {
+            for page in &mut pages {
+                page.body.take_if(|_| !serves);
+            }
             let message = ToClient::Pages { learner, pages };
             self.shared.send(epoch, Outbound::Client(gateway, message));
         }

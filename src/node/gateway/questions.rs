@@ -11,20 +11,11 @@ use crate::types::LearnerId;
 /// Questions that may wait for answers; what comes beyond them goes over HTTP.
 const WAITING_MAX: usize = 8192;
 
-/// What became of a question.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Told {
-    /// The values, written as JSON, and who answers.
-    Values(LearnerId, Bytes),
-    /// The learner has them, and over HTTP alone.
-    Elsewhere,
-}
-
 /// The questions of a gateway.
 #[derive(Debug, Default)]
 pub(super) struct Questions {
     newest: u64,
-    waiting: BTreeMap<u64, (LearnerId, oneshot::Sender<Told>)>,
+    waiting: BTreeMap<u64, (LearnerId, oneshot::Sender<Option<Bytes>>)>,
     unsent: BTreeMap<LearnerId, Vec<Question>>,
 }
 
@@ -34,13 +25,13 @@ impl Questions {
         &mut self,
         learner: LearnerId,
         reading: Reading,
-        reply: oneshot::Sender<Told>,
+        reply: oneshot::Sender<Option<Bytes>>,
     ) {
         if self.waiting.len() >= WAITING_MAX {
             self.waiting.retain(|_, (_, reply)| !reply.is_closed());
         }
         if self.waiting.len() >= WAITING_MAX {
-            crate::node::answer(reply, Told::Elsewhere);
+            crate::node::answer(reply, None);
             return;
         }
         self.newest += 1;
@@ -55,10 +46,9 @@ impl Questions {
     }
 
     /// Tells who asked.
-    pub(super) fn on_page(&mut self, learner: LearnerId, Page { number, body }: Page) {
+    pub(super) fn on_page(&mut self, Page { number, body }: Page) {
         let Some((_, reply)) = self.waiting.remove(&number) else { return };
-        let told = body.map_or(Told::Elsewhere, |body| Told::Values(learner, body));
-        crate::node::answer(reply, told);
+        crate::node::answer(reply, body);
     }
 
     /// `learner` will not answer what it was asked.
@@ -69,7 +59,7 @@ impl Questions {
             .partition::<BTreeMap<_, _>, _>(|(_, (asked, _))| *asked == learner);
         self.waiting = rest;
         for (_, reply) in gone.into_values() {
-            crate::node::answer(reply, Told::Elsewhere);
+            crate::node::answer(reply, None);
         }
     }
 }
@@ -83,7 +73,7 @@ mod tests {
         LearnerId(NodeId::new(id).unwrap())
     }
 
-    fn ask(questions: &mut Questions, of: LearnerId) -> oneshot::Receiver<Told> {
+    fn ask(questions: &mut Questions, of: LearnerId) -> oneshot::Receiver<Option<Bytes>> {
         let (reply, told) = oneshot::channel();
         let reading = Reading { linearizable: true, after: Index::ZERO, from: None, limit: 1 };
         questions.ask(of, reading, reply);
@@ -99,13 +89,13 @@ mod tests {
         assert_eq!(numbers, [1, 2]);
         assert!(questions.take().is_empty());
         let body = Bytes::from_static(b"{}");
-        questions.on_page(learner(7), Page { number: 2, body: Some(body.clone()) });
-        questions.on_page(learner(7), Page { number: 2, body: None });
-        questions.on_page(learner(7), Page { number: 9, body: None });
+        questions.on_page(Page { number: 2, body: Some(body.clone()) });
+        questions.on_page(Page { number: 2, body: None });
+        questions.on_page(Page { number: 9, body: None });
         assert!(told[0].try_recv().is_err());
-        assert_eq!(told[1].try_recv().unwrap(), Told::Values(learner(7), body));
-        questions.on_page(learner(7), Page { number: 1, body: None });
-        assert_eq!(told[0].try_recv().unwrap(), Told::Elsewhere);
+        assert_eq!(told[1].try_recv().unwrap(), Some(body));
+        questions.on_page(Page { number: 1, body: None });
+        assert_eq!(told[0].try_recv().unwrap(), None);
     }
 
     #[test]
@@ -114,7 +104,7 @@ mod tests {
         let mut lost = ask(&mut questions, learner(7));
         let mut kept = ask(&mut questions, learner(8));
         questions.on_down(learner(7));
-        assert_eq!(lost.try_recv().unwrap(), Told::Elsewhere);
+        assert_eq!(lost.try_recv().unwrap(), None);
         assert!(kept.try_recv().is_err());
         assert_eq!(questions.take().keys().copied().collect::<Vec<_>>(), [learner(8)]);
     }
@@ -123,7 +113,7 @@ mod tests {
     fn no_more_wait_than_may_but_those_who_have_gone_do_not_count() {
         let mut questions = Questions::default();
         let mut told: Vec<_> = (0..WAITING_MAX).map(|_| ask(&mut questions, learner(7))).collect();
-        assert_eq!(ask(&mut questions, learner(7)).try_recv().unwrap(), Told::Elsewhere);
+        assert_eq!(ask(&mut questions, learner(7)).try_recv().unwrap(), None);
         told.truncate(WAITING_MAX / 2);
         assert!(ask(&mut questions, learner(7)).try_recv().is_err());
         assert_eq!(questions.waiting.len(), WAITING_MAX / 2 + 1);

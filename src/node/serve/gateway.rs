@@ -16,14 +16,14 @@ use tokio::time::sleep;
 use tracing::debug;
 
 use super::common::{Fields, missing_information, parse_object, parse_request_id};
-use super::learner::no_learners;
+use super::learner::{is_linearizable, no_learners};
 use super::{Answer, App, stopping, timeout_of};
 use crate::config::Limits;
 use crate::http::body::{json as json_answer, json_bytes};
 use crate::http::{Address, Body, HttpClient, Outcome, Problem, Query, QuorumState};
 use crate::node::Shared;
 use crate::node::clock::date_time;
-use crate::node::gateway::{self, Call, GatewayHandle, RequestState, Told};
+use crate::node::gateway::{self, Call, GatewayHandle, RequestState};
 use crate::paxos::client::Answer as Said;
 use crate::paxos::log::Settled;
 use crate::paxos::message::{Handback, Reading};
@@ -490,14 +490,14 @@ impl App {
         let learner = nearest_learner(&self.shared).ok_or(None)?;
         let asked = gateway.ask(|reply| Call::Read(learner, reading, reply));
         match tokio::time::timeout(HEDGE.min(timeout / 2), asked).await {
-            Ok(Some(Told::Values(learner, body))) => {
+            Ok(Some(Some(body))) => {
                 let mut response = json_bytes(StatusCode::OK, body);
                 if let Ok(name) = HeaderValue::try_from(self.name_of(learner.node())) {
                     response.headers_mut().insert(SERVED_BY, name);
                 }
                 Ok(response)
             }
-            Ok(Some(Told::Elsewhere) | None) => Err(None),
+            Ok(Some(None) | None) => Err(None),
             Err(_) => Err(Some(learner)),
         }
     }
@@ -596,11 +596,7 @@ fn nearest_learner(shared: &Shared) -> Option<LearnerId> {
 
 /// What a query asks for, where it is right and short enough for a link.
 fn short_reading(query: Query<'_>) -> Option<Reading> {
-    let linearizable = match query.get("consistency") {
-        None | Some("linearizable") => true,
-        Some("stale") => false,
-        Some(_) => return None,
-    };
+    let linearizable = is_linearizable(query).ok()?;
     let limit = query.parse("limit").ok()??;
     let after = Index::new(query.parse("after").ok()?.unwrap_or(0));
     let from = query.parse("from").ok()?.map(Index::new);

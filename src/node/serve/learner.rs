@@ -284,15 +284,7 @@ impl App {
     }
 
     fn read_query(&self, query: Query<'_>) -> Result<ReadQuery, Problem> {
-        let linearizable = match query.get("consistency") {
-            None | Some("linearizable") => true,
-            Some("stale") => false,
-            Some(other) => {
-                return Err(Problem::bad_request("Bad query")
-                    .detail(format!("consistency={other}"))
-                    .hint("write linearizable or stale"));
-            }
-        };
+        let linearizable = is_linearizable(query)?;
         let limit: usize = query.parse("limit")?.unwrap_or(PAGE_DEFAULT);
         let most = self.shared.config().learner.page_values_max;
         if limit == 0 || limit > most {
@@ -364,6 +356,20 @@ impl App {
             .detail("a quorum of acceptors did not answer, or this learner is behind it")
             .quorum(quorum)
             .hint("?consistency=stale reads what this learner has, without a quorum")
+    }
+}
+
+/// Whether a read must see every write that was answered before it.
+///
+/// # Errors
+/// 400 for a consistency that there is not.
+pub(super) fn is_linearizable(query: Query<'_>) -> Result<bool, Problem> {
+    match query.get("consistency") {
+        None | Some("linearizable") => Ok(true),
+        Some("stale") => Ok(false),
+        Some(other) => Err(Problem::bad_request("Bad query")
+            .detail(format!("consistency={other}"))
+            .hint("write linearizable or stale")),
     }
 }
 
