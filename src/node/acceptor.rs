@@ -20,7 +20,7 @@ use crate::paxos::message::{
 };
 use crate::paxos::witness::Witness;
 use crate::storage::{Directory, Identity, Segments};
-use crate::types::{AcceptorId, Ballot, EpochDigest, LearnerId, ProposerId, Role, Slot};
+use crate::types::{AcceptorId, Ballot, EpochDigest, LearnerId, NodeId, ProposerId, Role, Slot};
 
 /// Who waits for a reply.
 #[derive(Debug)]
@@ -312,8 +312,14 @@ impl Worker {
                 Standing::Member(epoch) => Some(epoch),
                 Standing::Unformed | Standing::Stranger(_) => None,
             };
+            let mut out = Vec::new();
             for ((caller, from), reply) in replies {
-                self.release(epoch, caller, from, reply);
+                self.release(caller, from, reply, &mut out);
+            }
+            // From this thread, which has just come from the disk: to wake the links' tasks for it
+            // would take about as long as to send it.
+            for _ in 0..self.shared.peers.send_now(epoch, out) {
+                self.shared.metrics.dropped();
             }
         }
         Ok(())
@@ -332,19 +338,12 @@ impl Worker {
         }
     }
 
-    fn release(
-        &self,
-        epoch: Option<EpochDigest>,
-        caller: Caller,
-        from: crate::types::NodeId,
-        reply: Reply,
-    ) {
+    fn release(&self, caller: Caller, from: NodeId, reply: Reply, out: &mut Vec<Outbound>) {
         self.note(from, &reply);
         if let Reply::Vote(vote) = &reply {
-            for learner in self.shared.peers.directory().borrow().learners() {
-                let vote = ToLearner::Vote(*vote);
-                self.shared.send(epoch, Outbound::Learner(learner, vote));
-            }
+            let learners = self.shared.peers.directory().borrow().learners();
+            let vote = ToLearner::Vote(*vote);
+            out.extend(learners.into_iter().map(|to| Outbound::Learner(to, vote.clone())));
         }
         match caller {
             Caller::Http(caller) => {
@@ -354,19 +353,12 @@ impl Worker {
             }
             Caller::Peer => {
                 let role = self.shared.peers.directory().borrow().0.get(&from).map(|it| it.role);
-                if let Some(outbound) = self.answer(from, role, reply) {
-                    self.shared.send(epoch, outbound);
-                }
+                out.extend(self.answer(from, role, reply));
             }
         }
     }
 
-    fn answer(
-        &self,
-        from: crate::types::NodeId,
-        role: Option<Role>,
-        reply: Reply,
-    ) -> Option<Outbound> {
+    fn answer(&self, from: NodeId, role: Option<Role>, reply: Reply) -> Option<Outbound> {
         let acceptor = self.me;
         let proposer = |message| Some(Outbound::Proposer(ProposerId(from), message));
         let learner = |message| Some(Outbound::Learner(LearnerId(from), message));
@@ -398,7 +390,7 @@ impl Worker {
         }
     }
 
-    fn note(&self, from: crate::types::NodeId, reply: &Reply) {
+    fn note(&self, from: NodeId, reply: &Reply) {
         let event = match reply {
             Reply::Promise { ballot, .. } => {
                 Event::Promises { ballot: *ballot, proposer: ballot.proposer }

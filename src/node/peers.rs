@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::sync::watch;
 use tracing::debug;
 
@@ -78,6 +79,25 @@ impl Peers {
             debug!(%to, %error, "message dropped");
         }
         sent.is_ok()
+    }
+
+    /// Sends messages that must not wait for another task, as [`Peers::send`] does. Returns how many
+    /// were dropped.
+    pub fn send_now(&self, epoch: Option<EpochDigest>, outbounds: Vec<Outbound>) -> usize {
+        let mut frames = BTreeMap::<NodeId, Vec<Bytes>>::new();
+        for outbound in outbounds {
+            let (to, message) = outbound.into_parts();
+            let envelope = Envelope { from: self.me, epoch, message };
+            frames.entry(to).or_default().push(wire::encode(&envelope));
+        }
+        let mut dropped = 0;
+        for (to, frames) in frames {
+            for error in self.links.send_now(to, frames) {
+                debug!(%to, %error, "message dropped");
+                dropped += 1;
+            }
+        }
+        dropped
     }
 
     /// Whether messages to `node` leave now.

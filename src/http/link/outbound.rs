@@ -1,13 +1,13 @@
 //! The dialling side of links: one task a peer, which keeps a connection and drains a queue.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::net::Shutdown;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -16,10 +16,9 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio::net::tcp::{ReadHalf, WriteHalf};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -31,9 +30,6 @@ use super::{
 use crate::http::address::Address;
 use crate::http::body::collect;
 use crate::types::NodeId;
-
-/// Frames taken from the queue in one go.
-const FRAMES_PER_TURN_MAX: usize = 1024;
 
 /// Bytes that may wait for a peer, beside one frame of any length.
 const QUEUE_BYTES_MAX: usize = 256 << 20;
@@ -108,46 +104,220 @@ struct Peer {
     stop: CancellationToken,
 }
 
-/// The queue of the connection that is up, or nothing. Each connection has a queue of its own, so
-/// that no frame meant for one leaves over the next.
+/// The connection that is up, or nothing. Each has frames of its own, so that no frame meant for
+/// one leaves over the next.
 #[derive(Clone, Default)]
-struct Queue(Arc<RwLock<Option<Frames>>>);
+struct Queue(Arc<RwLock<Option<Arc<Connection>>>>);
 
-/// The end of a queue that frames are put into.
-struct Frames {
-    sender: mpsc::Sender<Bytes>,
-    /// Bytes that were taken and not written yet.
-    waiting: Arc<AtomicUsize>,
+/// A connection, and what waits to leave over it. One writes at a time: the link's task, or whoever
+/// has frames that shall not wait for it.
+struct Connection {
+    stream: TcpStream,
+    frames_max: usize,
+    waiting: Mutex<Waiting>,
+    /// Tells the task that something waits and nobody writes.
+    wake: Notify,
+}
+
+#[derive(Default)]
+struct Waiting {
+    batch: Batch,
+    /// Bytes of all frames that were taken and not written yet, their lengths included.
+    bytes: usize,
+    is_writing: bool,
+    is_closed: bool,
 }
 
 impl Queue {
-    fn set(&self, frames: Option<Frames>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = frames;
+    fn set(&self, connection: Option<Arc<Connection>>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = connection;
+    }
+
+    fn get(&self) -> Option<Arc<Connection>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn is_open(&self) -> bool {
-        let queue = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        queue.as_ref().is_some_and(|frames| !frames.sender.is_closed())
+        self.get().is_some_and(|connection| !connection.lock().is_closed)
+    }
+}
+
+impl Connection {
+    fn new(stream: TcpStream, frames_max: usize) -> Self {
+        Self { stream, frames_max, waiting: Mutex::default(), wake: Notify::new() }
     }
 
-    fn send(&self, to: NodeId, frame: Bytes) -> Result<(), SendError> {
-        let queue = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(frames) = queue.as_ref() else { return Err(SendError::Down(to)) };
-        let bytes = frame.len();
-        let waiting = frames.waiting.fetch_add(bytes, Ordering::Relaxed);
-        let is_too_much = waiting > 0 && waiting.saturating_add(bytes) > QUEUE_BYTES_MAX;
-        let sent = if is_too_much {
-            Err(SendError::Full(to))
-        } else {
-            frames.sender.try_send(frame).map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => SendError::Full(to),
-                mpsc::error::TrySendError::Closed(_) => SendError::Down(to),
-            })
-        };
-        if sent.is_err() {
-            frames.waiting.fetch_sub(bytes, Ordering::Relaxed);
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        // Whoever panics while it holds this ends the process.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a frame for the task to write, together with what else arrives until its turn.
+    fn push(&self, to: NodeId, frame: Bytes) -> Result<(), SendError> {
+        let mut waiting = self.lock();
+        waiting.push(to, frame, self.frames_max)?;
+        if !waiting.is_writing {
+            drop(waiting);
+            self.wake.notify_one();
         }
-        sent
+        Ok(())
+    }
+
+    /// Takes frames and writes them on the spot, unless another writes just now or the peer reads
+    /// too slowly: then the task writes what is left. Returns an error for each frame not taken.
+    fn push_now(&self, to: NodeId, frames: Vec<Bytes>) -> Vec<SendError> {
+        let mut waiting = self.lock();
+        let refused = frames
+            .into_iter()
+            .filter_map(|frame| waiting.push(to, frame, self.frames_max).err())
+            .collect();
+        if !waiting.begin() {
+            return refused;
+        }
+        let mut batch = std::mem::take(&mut waiting.batch);
+        drop(waiting);
+        while let Some(bytes) = batch.next_write() {
+            match self.stream.try_write(bytes) {
+                Ok(count) => batch.wrote(count),
+                // The task meets the same error, and ends the link.
+                Err(_) => break,
+            }
+        }
+        let mut waiting = self.lock();
+        if waiting.end(batch) {
+            drop(waiting);
+            self.wake.notify_one();
+        }
+        refused
+    }
+
+    /// Writes what waits until nothing does.
+    async fn write_waiting(&self) -> io::Result<()> {
+        loop {
+            let mut batch = {
+                let mut waiting = self.lock();
+                if !waiting.begin() {
+                    return Ok(());
+                }
+                std::mem::take(&mut waiting.batch)
+            };
+            while let Some(bytes) = batch.next_write() {
+                match self.stream.try_write(bytes) {
+                    Ok(count) => batch.wrote(count),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        self.stream.writable().await?;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            self.lock().end(batch);
+        }
+    }
+
+    /// Writes what still waits, and says that nothing follows.
+    async fn flush(&self) -> io::Result<()> {
+        self.lock().is_closed = true;
+        self.write_waiting().await?;
+        // Another that writes at this moment does not wait for anything.
+        while self.lock().is_writing {
+            tokio::task::yield_now().await;
+        }
+        self.write_waiting().await?;
+        SockRef::from(&self.stream).shutdown(Shutdown::Write)
+    }
+
+    /// Waits for the end of the direction that carries nothing.
+    async fn ended(&self) -> End {
+        loop {
+            if let Err(error) = self.stream.readable().await {
+                return End::Broken(error);
+            }
+            match self.stream.try_read(&mut [0; 1]) {
+                Ok(0) => return End::Closed,
+                Ok(_) => return End::Spoke,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return End::Broken(error),
+            }
+        }
+    }
+}
+
+impl Waiting {
+    fn push(&mut self, to: NodeId, frame: Bytes, frames_max: usize) -> Result<(), SendError> {
+        if self.is_closed {
+            return Err(SendError::Down(to));
+        }
+        let bytes = self.bytes.saturating_add(LENGTH_BYTES + frame.len());
+        if self.batch.frames.len() >= frames_max || self.bytes > 0 && bytes > QUEUE_BYTES_MAX {
+            return Err(SendError::Full(to));
+        }
+        self.bytes = bytes;
+        self.batch.frames.push_back(frame);
+        Ok(())
+    }
+
+    /// Whether the caller is to write now; then it is the only one until [`Waiting::end`].
+    fn begin(&mut self) -> bool {
+        let begins = !self.is_writing && !self.batch.is_empty();
+        self.is_writing |= begins;
+        begins
+    }
+
+    /// Takes back what was not written, before what has arrived meanwhile. Returns whether
+    /// something waits.
+    fn end(&mut self, mut written: Batch) -> bool {
+        self.is_writing = false;
+        self.bytes -= std::mem::take(&mut written.written);
+        written.frames.append(&mut self.batch.frames);
+        self.batch = written;
+        !self.batch.is_empty()
+    }
+}
+
+/// What is written next: small frames are copied together, large ones written as they are.
+#[derive(Default)]
+struct Batch {
+    buffer: BytesMut,
+    /// Comes after `buffer`.
+    large: Bytes,
+    /// Come after `large`.
+    frames: VecDeque<Bytes>,
+    /// Bytes written since it was taken.
+    written: usize,
+}
+
+impl Batch {
+    fn is_empty(&self) -> bool {
+        self.buffer.is_empty() && self.large.is_empty() && self.frames.is_empty()
+    }
+
+    /// The bytes to write next; `None` when all are written.
+    fn next_write(&mut self) -> Option<&[u8]> {
+        while self.large.is_empty()
+            && self.buffer.len() < WRITE_BYTES
+            && let Some(frame) = self.frames.pop_front()
+        {
+            // Whoever queued it has measured it.
+            let length = u32::try_from(frame.len()).unwrap_or(u32::MAX);
+            self.buffer.reserve(LENGTH_BYTES + frame.len().min(COPY_BYTES_MAX));
+            self.buffer.put_u32_le(length);
+            if frame.len() <= COPY_BYTES_MAX {
+                self.buffer.put_slice(&frame);
+            } else {
+                self.large = frame;
+            }
+        }
+        let next = if self.buffer.is_empty() { &self.large[..] } else { &self.buffer[..] };
+        (!next.is_empty()).then_some(next)
+    }
+
+    fn wrote(&mut self, count: usize) {
+        self.written += count;
+        if self.buffer.is_empty() {
+            self.large.advance(count);
+        } else {
+            self.buffer.advance(count);
+        }
     }
 }
 
@@ -218,15 +388,38 @@ impl Links {
     /// # Errors
     /// When the frame was not taken: it was certainly not sent.
     pub fn send(&self, node: NodeId, frame: Bytes) -> Result<(), SendError> {
-        let bytes_max = self.config.frame_bytes_max;
-        if frame.len() > bytes_max {
-            return Err(SendError::TooLarge { bytes: frame.len(), bytes_max });
+        self.measure(&frame)?;
+        self.connection(node)?.push(node, frame)
+    }
+
+    /// Gives frames to the link to `node`, and has them on their way before it returns where the
+    /// peer keeps pace: from a thread outside of the runtime that saves waking the link's task.
+    /// Never waits. Returns why, for each frame that was certainly not sent.
+    pub fn send_now(&self, node: NodeId, mut frames: Vec<Bytes>) -> Vec<SendError> {
+        let mut refused = Vec::new();
+        frames.retain(|frame| match self.measure(frame) {
+            Ok(()) => true,
+            Err(error) => {
+                refused.push(error);
+                false
+            }
+        });
+        match self.connection(node) {
+            Ok(connection) => refused.extend(connection.push_now(node, frames)),
+            Err(error) => refused.extend(frames.iter().map(|_| error)),
         }
+        refused
+    }
+
+    fn measure(&self, frame: &Bytes) -> Result<(), SendError> {
+        let (bytes, bytes_max) = (frame.len(), self.config.frame_bytes_max);
+        if bytes > bytes_max { Err(SendError::TooLarge { bytes, bytes_max }) } else { Ok(()) }
+    }
+
+    fn connection(&self, node: NodeId) -> Result<Arc<Connection>, SendError> {
         let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
-        match peers.get(&node) {
-            Some(peer) => peer.queue.send(node, frame),
-            None => Err(SendError::Unknown(node)),
-        }
+        let peer = peers.get(&node).ok_or(SendError::Unknown(node))?;
+        peer.queue.get().ok_or(SendError::Down(node))
     }
 
     /// Whether frames to `node` are taken now.
@@ -355,17 +548,17 @@ impl Dialler {
         self.last_failure = Some(text);
     }
 
-    /// Opens the queue, writes what arrives in it, and closes it.
+    /// Takes frames for the connection, until it ends.
     async fn keep(&mut self, stream: TcpStream, address: &Address) {
         let node = self.node;
-        let (sender, receiver) = mpsc::channel(self.config.queue_frames_max);
-        let waiting = Arc::<AtomicUsize>::default();
-        self.queue.set(Some(Frames { sender, waiting: waiting.clone() }));
+        let connection = Arc::new(Connection::new(stream, self.config.queue_frames_max));
+        self.queue.set(Some(connection.clone()));
         self.last_failure = None;
         info!(%node, %address, "outbound link is up");
         self.tell(LinkEvent::OutboundUp(node)).await;
-        let end = self.write(stream, receiver, &waiting).await;
+        let end = self.write(&connection).await;
         self.queue.set(None);
+        connection.lock().is_closed = true;
         if matches!(end, End::Stopped) {
             info!(%node, "outbound link is down: {end}");
         } else {
@@ -382,84 +575,31 @@ impl Dialler {
 
     /// Writes frames until the link ends. The other direction carries nothing; it is read all the
     /// same, because its end is the first sign that the peer is gone.
-    async fn write(
-        &self,
-        mut stream: TcpStream,
-        mut frames: mpsc::Receiver<Bytes>,
-        waiting: &AtomicUsize,
-    ) -> End {
-        let (mut from, mut to) = stream.split();
-        let mut batch = Vec::new();
-        let mut buffer = BytesMut::new();
+    async fn write(&self, connection: &Connection) -> End {
         loop {
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => break,
-                end = ended(&mut from) => return end,
-                count = frames.recv_many(&mut batch, FRAMES_PER_TURN_MAX) => {
-                    if count == 0 {
-                        break;
-                    }
-                }
+                end = connection.ended() => return end,
+                () = connection.wake.notified() => {}
             }
-            let bytes = batch.iter().map(Bytes::len).sum();
             tokio::select! {
                 biased;
-                end = ended(&mut from) => return end,
-                written = write_all(&mut to, &mut batch, &mut buffer) => {
+                end = connection.ended() => return end,
+                written = connection.write_waiting() => {
                     if let Err(error) = written {
                         return End::Broken(error);
                     }
                 }
             }
-            waiting.fetch_sub(bytes, Ordering::Relaxed);
         }
-        frames.close();
-        let flush = async {
-            while frames.recv_many(&mut batch, FRAMES_PER_TURN_MAX).await > 0 {
-                write_all(&mut to, &mut batch, &mut buffer).await?;
-            }
-            to.shutdown().await
-        };
-        match timeout(FLUSH_TIMEOUT, flush).await {
+        match timeout(FLUSH_TIMEOUT, connection.flush()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => debug!(node = %self.node, %error, "the last frames did not leave"),
             Err(_) => debug!(node = %self.node, "the last frames did not leave in time"),
         }
         End::Stopped
     }
-}
-
-/// Waits for the end of the direction that carries nothing.
-async fn ended(from: &mut ReadHalf<'_>) -> End {
-    match from.read(&mut [0; 1]).await {
-        Ok(0) => End::Closed,
-        Ok(_) => End::Spoke,
-        Err(error) => End::Broken(error),
-    }
-}
-
-/// Writes `frames` with as few calls as possible, without copying large ones.
-async fn write_all(
-    to: &mut WriteHalf<'_>,
-    frames: &mut Vec<Bytes>,
-    buffer: &mut BytesMut,
-) -> io::Result<()> {
-    for frame in frames.drain(..) {
-        let length = u32::try_from(frame.len()).map_err(io::Error::other)?;
-        buffer.reserve(LENGTH_BYTES + frame.len().min(COPY_BYTES_MAX));
-        buffer.put_u32_le(length);
-        if frame.len() <= COPY_BYTES_MAX {
-            buffer.put_slice(&frame);
-            if buffer.len() >= WRITE_BYTES {
-                to.write_all_buf(buffer).await?;
-            }
-        } else {
-            to.write_all_buf(buffer).await?;
-            to.write_all(&frame).await?;
-        }
-    }
-    to.write_all_buf(buffer).await
 }
 
 /// Opens a link to the node at `address`, which must say that it is `node`.
