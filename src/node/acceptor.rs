@@ -318,9 +318,7 @@ impl Worker {
             }
             // From this thread, which has just come from the disk: to wake the links' tasks for it
             // would take about as long as to send it.
-            for _ in 0..self.shared.peers.send_now(epoch, out) {
-                self.shared.metrics.dropped();
-            }
+            self.shared.send_now(epoch, out);
         }
         Ok(())
     }

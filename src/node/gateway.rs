@@ -150,6 +150,8 @@ struct Task {
     /// The learner whose message is being stepped.
     teller: Option<LearnerId>,
     questions: Questions,
+    /// What leaves at the end of the turn.
+    sends: Vec<Outbound>,
 }
 
 fn bytes_of(values: &[Bytes]) -> usize {
@@ -172,6 +174,7 @@ pub fn start(shared: &Arc<Shared>, inbox: mpsc::Receiver<Input<ToClient, Call>>)
         newest: None,
         teller: None,
         questions: Questions::default(),
+        sends: Vec::new(),
     };
     shared.tracker.spawn(task.run(inbox));
 }
@@ -212,7 +215,8 @@ impl Task {
             }
             self.client.flush(now, &mut self.out);
             self.perform();
-            self.send_questions();
+            self.ask_questions();
+            self.shared.send_now(self.client.epoch(), std::mem::take(&mut self.sends));
         }
     }
 
@@ -221,11 +225,11 @@ impl Task {
         self.client.step(self.shared.clock.now(), input, &mut self.out);
     }
 
-    fn send_questions(&mut self) {
+    fn ask_questions(&mut self) {
         let gateway = self.shared.me.id;
         for (learner, questions) in self.questions.take() {
             let message = ToLearner::Questions { gateway, questions };
-            self.shared.send(self.client.epoch(), Outbound::Learner(learner, message));
+            self.sends.push(Outbound::Learner(learner, message));
         }
     }
 
@@ -340,10 +344,9 @@ impl Task {
     }
 
     fn perform(&mut self) {
-        let epoch = self.client.epoch();
         for effect in std::mem::take(&mut self.out) {
             match effect {
-                Effect::Send(outbound) => self.shared.send(epoch, outbound),
+                Effect::Send(outbound) => self.sends.push(outbound),
                 Effect::Event(event) => self.shared.ring.event(event),
                 Effect::Done { id, answer } => self.done(id, answer),
             }

@@ -638,10 +638,10 @@ impl Task {
 
     async fn perform(&mut self) {
         let epoch = self.learner.epoch();
-        let mut entries = Vec::new();
+        let (mut sends, mut entries) = (Vec::new(), Vec::new());
         for effect in std::mem::take(&mut self.out) {
             match effect {
-                Effect::Send(outbound) => self.shared.send(epoch, outbound),
+                Effect::Send(outbound) => sends.push(outbound),
                 Effect::Event(event) => self.shared.ring.event(event),
                 Effect::Epoch(epoch) => self.keep(Keep::Epoch(epoch)).await,
                 Effect::Deliver(delivered) => {
@@ -662,6 +662,7 @@ impl Task {
                 }
             }
         }
+        self.shared.send_now(epoch, sends);
         if !entries.is_empty() {
             self.on_delivered(entries).await;
         }
@@ -690,13 +691,14 @@ impl Task {
         let learner = LearnerId(self.shared.me.id);
         let epoch = self.learner.epoch();
         let serves = self.fault.borrow().is_none();
+        let mut sends = Vec::new();
         for (gateway, mut pages) in self.pages.take(self.message_bytes_max()) {
             for page in &mut pages {
                 page.body.take_if(|_| !serves);
             }
-            let message = ToClient::Pages { learner, pages };
-            self.shared.send(epoch, Outbound::Client(gateway, message));
+            sends.push(Outbound::Client(gateway, ToClient::Pages { learner, pages }));
         }
+        self.shared.send_now(epoch, sends);
     }
 
     /// Bytes of values in one message.

@@ -155,6 +155,19 @@ impl Shared {
         changes
     }
 
+    /// Sends the messages of a turn, and has them on their way before it returns where it can: no
+    /// other task must be woken for them, and those to one node leave together.
+    pub fn send_now(&self, epoch: Option<EpochDigest>, outbounds: Vec<Outbound>) {
+        let (here, there): (Vec<_>, _) =
+            outbounds.into_iter().partition(|outbound| outbound.to() == self.me.id);
+        for outbound in here {
+            self.send(epoch, outbound);
+        }
+        for _ in 0..self.peers.send_now(epoch, there) {
+            self.metrics.dropped();
+        }
+    }
+
     /// Sends a message: over a link, or straight to the other half of this node.
     pub fn send(&self, epoch: Option<EpochDigest>, outbound: Outbound) {
         let from = self.me.id;

@@ -84,14 +84,18 @@ impl Peers {
     /// Sends messages that must not wait for another task, as [`Peers::send`] does. Returns how many
     /// were dropped.
     pub fn send_now(&self, epoch: Option<EpochDigest>, outbounds: Vec<Outbound>) -> usize {
-        let mut frames = BTreeMap::<NodeId, Vec<Bytes>>::new();
+        // In the order in which they were meant to leave, and a few nodes at most.
+        let mut by_node = Vec::<(NodeId, Vec<Bytes>)>::new();
         for outbound in outbounds {
             let (to, message) = outbound.into_parts();
-            let envelope = Envelope { from: self.me, epoch, message };
-            frames.entry(to).or_default().push(wire::encode(&envelope));
+            let frame = wire::encode(&Envelope { from: self.me, epoch, message });
+            match by_node.iter_mut().find(|(node, _)| *node == to) {
+                Some((_, frames)) => frames.push(frame),
+                None => by_node.push((to, vec![frame])),
+            }
         }
         let mut dropped = 0;
-        for (to, frames) in frames {
+        for (to, frames) in by_node {
             for error in self.links.send_now(to, frames) {
                 debug!(%to, %error, "message dropped");
                 dropped += 1;

@@ -171,20 +171,23 @@ impl Task {
 
     fn perform(&mut self) {
         let epoch = self.proposer.epoch();
+        let (mut sends, mut has_left) = (Vec::new(), false);
         for effect in self.out.drain(..) {
             match effect {
-                Effect::Send(outbound) => self.shared.send(epoch, outbound),
+                Effect::Send(outbound) => sends.push(outbound),
                 Effect::Event(event) => {
                     if let Some(ballot) = event.leads() {
                         self.shared.see_leader(ballot);
                     }
                     self.shared.ring.event(event);
                 }
-                Effect::Left => {
-                    for reply in self.leaving.drain(..) {
-                        super::answer(reply, ());
-                    }
-                }
+                Effect::Left => has_left = true,
+            }
+        }
+        self.shared.send_now(epoch, sends);
+        if has_left {
+            for reply in self.leaving.drain(..) {
+                super::answer(reply, ());
             }
         }
     }

@@ -54,6 +54,17 @@ pub enum Outbound {
 }
 
 impl Outbound {
+    /// The node it goes to.
+    #[must_use]
+    pub fn to(&self) -> NodeId {
+        match self {
+            Self::Acceptor(to, _) | Self::Witness(to, _) => to.node(),
+            Self::Proposer(to, _) => to.node(),
+            Self::Learner(to, _) => to.node(),
+            Self::Client(to, _) => *to,
+        }
+    }
+
     /// The node it goes to, and the message for the wire.
     #[must_use]
     pub fn into_parts(self) -> (NodeId, Message) {
