@@ -117,6 +117,7 @@ pub(crate) struct Options {
     pub(crate) timeout: Duration,
     pub(crate) resend: Duration,
     pub(crate) window_slots: usize,
+    pub(crate) batch_bytes_min: usize,
     pub(crate) batch_bytes_max: usize,
     pub(crate) batch_commands_max: usize,
     pub(crate) queue_commands_max: usize,
@@ -218,6 +219,7 @@ impl Options {
             reads_one_in: rng.random_range(2..=8),
             cancels_one_in: rng.random_range(8..=40),
             repeats_one_in: rng.random_range(4..=20),
+            batch_bytes_min: if rng.random_bool(0.5) { rng.random_range(1..=512) } else { 1 },
         }
     }
 }

@@ -141,6 +141,9 @@ section! {
     Proposer {
         /// Slots in flight at once. What arrives while all are in use becomes the next batch.
         window_slots: u64 = 8, [1..=10_000], now;
+        /// Bytes of commands that must wait before a further slot is opened beside one in flight, and
+        /// as many more for each that is. 1: at once.
+        batch_bytes_min: usize = 16_384, [1..=268_435_456], now;
         /// Bytes of commands in one slot's batch. A single larger command makes a batch alone.
         batch_bytes_max: usize = 1_048_576, [1_024..=268_435_456], now;
         /// Commands in one slot's batch.

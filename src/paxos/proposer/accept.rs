@@ -289,13 +289,18 @@ impl Proposer {
     }
 
     /// Fills the window: first what phase 1 found, then what waits. What arrives while the window
-    /// is full is the next batch.
+    /// is full is the next batch; so is what is too little for a slot of its own beside those in
+    /// flight. A slot costs about the same whatever it carries, and the acceptors sync one turn
+    /// after the other: it would only wait at theirs.
     pub(super) fn propose(&mut self, now: Instant, out: &mut Vec<Effect>) {
         let Phase::Leading(leading) = &mut self.phase else { return };
         while leading.in_flight.len() < self.config.settings.window_slots {
             let (slot, batch, owners) = if let Some((slot, batch)) = leading.open.pop_first() {
                 (slot, batch, Vec::new())
-            } else if self.queue.is_empty() {
+            } else if self.queue.is_empty()
+                || self.queue.bytes()
+                    < self.config.settings.batch_bytes_min.saturating_mul(leading.in_flight.len())
+            {
                 return;
             } else {
                 let (batch, owners) = self.queue.take_batch(

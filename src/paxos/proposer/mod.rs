@@ -64,6 +64,9 @@ pub struct ProposerSettings {
     pub drain: Duration,
     /// Slots in flight at most.
     pub window_slots: usize,
+    /// Bytes that must wait for a further slot to be worth opening beside one in flight, and as
+    /// many more for each that is.
+    pub batch_bytes_min: usize,
     /// Bytes of one batch at most; one command always fits.
     pub batch_bytes_max: usize,
     /// Commands of one batch at most.

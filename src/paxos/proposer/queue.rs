@@ -47,6 +47,11 @@ impl Queue {
         self.waiting.is_empty()
     }
 
+    /// Bytes of what waits.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(super) fn contains(&self, name: Name) -> bool {
         self.names.contains(&name)
     }

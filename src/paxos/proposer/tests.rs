@@ -430,6 +430,27 @@ fn what_arrives_while_the_window_is_full_is_the_next_batch() {
 }
 
 #[test]
+fn what_is_too_little_for_a_slot_beside_those_in_flight_is_the_next_batch() {
+    let mut lab = Lab::leading();
+    let first = write(1, 1, &["a"]);
+    let bytes = first.to_bytes().len();
+    let settings = ProposerSettings { batch_bytes_min: bytes + 1, ..config(1).settings };
+    lab.step(Input::Settings(settings));
+    // Nothing is in flight: at once.
+    lab.submit(1, std::slice::from_ref(&first));
+    assert_eq!(lab.status().in_flight, 1);
+    lab.submit(2, &[write(1, 2, &["a"])]);
+    assert_eq!((lab.status().in_flight, lab.status().queued), (1, 1));
+    // Enough for a second slot, but not for a third.
+    lab.submit(3, &[write(1, 3, &["a"])]);
+    lab.submit(4, &[write(1, 4, &["a"]), write(1, 5, &["a"])]);
+    assert_eq!((lab.status().in_flight, lab.status().queued), (2, 2));
+    // One is left in flight, and for one beside it there is enough.
+    lab.choose(1);
+    assert_eq!((lab.status().in_flight, lab.status().queued), (2, 0));
+}
+
+#[test]
 fn one_round_of_inputs_becomes_one_batch_up_to_its_limits() {
     let mut lab = Lab::leading();
     let five: Vec<_> = (1..=5).map(|number| write(1, number, &["a"])).collect();
@@ -1289,6 +1310,7 @@ fn config(id: u64) -> ProposerConfig {
             resend: Duration::from_millis(RESEND),
             drain: Duration::from_millis(DRAIN),
             window_slots: WINDOW,
+            batch_bytes_min: 1,
             batch_bytes_max: BATCH_BYTES,
             batch_commands_max: BATCH_COMMANDS,
             queue_commands_max: QUEUE,
