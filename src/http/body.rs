@@ -19,6 +19,9 @@ use super::sse::EventStream;
 /// The media type of an answer.
 pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
+/// The media type of JSON values, one a line.
+pub const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
+
 /// Bytes of a refused body that are read and thrown away, so that the caller, who is still
 /// sending, gets to read the answer and may go on with the same connection.
 const DISCARD_BYTES_MAX: u64 = 1 << 20;
@@ -236,11 +239,25 @@ pub fn parse_json<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, Probl
 /// 415, with a hint for curl, which calls every body a form.
 pub fn check_json(headers: &HeaderMap) -> Result<(), Problem> {
     let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(()) };
-    let text = String::from_utf8_lossy(value.as_bytes());
-    let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let essence = essence(value);
     let is_json = essence == "application/json"
         || (essence.starts_with("application/") && essence.ends_with("+json"));
-    if is_json { Ok(()) } else { Err(Problem::unsupported_media_type(&text)) }
+    if is_json {
+        return Ok(());
+    }
+    Err(Problem::unsupported_media_type(&String::from_utf8_lossy(value.as_bytes())))
+}
+
+/// Whether a body is said to be JSON values, one a line.
+#[must_use]
+pub fn is_ndjson(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|value| essence(value).as_bytes() == NDJSON.as_bytes())
+}
+
+/// A media type without its parameters.
+fn essence(value: &HeaderValue) -> String {
+    let text = String::from_utf8_lossy(value.as_bytes());
+    text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
 /// Why a body was not read to its end.

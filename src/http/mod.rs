@@ -2,13 +2,14 @@
 //! it is handed a service to call and a place to deliver to.
 //!
 //! - [`Router`] finds an endpoint by method and path, [`Query`] reads its options, [`body`] reads
-//!   under limits and answers, [`Problem`] is every refusal.
+//!   under limits and answers, [`lines`] takes a streamed one apart, [`Problem`] is every refusal.
 //! - [`server`] listens; [`HttpClient`] calls; [`sse`] streams events.
 //! - [`link`] carries frames between nodes; [`wire`] turns messages into frames and back.
 
 pub mod address;
 pub mod body;
 pub mod client;
+pub mod lines;
 pub mod link;
 pub mod problem;
 pub mod query;
