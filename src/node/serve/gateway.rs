@@ -11,6 +11,7 @@ use hyper::{Request, Response, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tracing::debug;
@@ -23,7 +24,7 @@ use crate::http::body::{json as json_answer, json_bytes};
 use crate::http::{Address, Body, HttpClient, Outcome, Problem, Query, QuorumState};
 use crate::node::Shared;
 use crate::node::clock::date_time;
-use crate::node::gateway::{self, Call, GatewayHandle, RequestState};
+use crate::node::gateway::{self, Call, Full as TooMany, GatewayHandle, RequestState};
 use crate::paxos::client::Answer as Said;
 use crate::paxos::log::Settled;
 use crate::paxos::message::{Handback, Reading};
@@ -48,7 +49,7 @@ const KEY_BYTES_MAX: usize = 255;
 const RECENT: usize = 10;
 
 /// A write as a caller asks for it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Write {
     /// The values, each as it was written.
     pub values: Vec<Bytes>,
@@ -56,9 +57,9 @@ pub struct Write {
     pub key: Option<IdempotencyKey>,
     /// Whether the caller waits for the outcome.
     pub wait: bool,
-    timeout_ms: Option<u64>,
+    pub(super) timeout_ms: Option<u64>,
     /// Whether it came as `values`, so that its answer has a first and a last index.
-    is_list: bool,
+    pub(super) is_list: bool,
 }
 
 #[derive(Deserialize)]
@@ -100,16 +101,7 @@ impl Write {
         for value in &given {
             check_value(limits, value)?;
         }
-        let key = match headers.get("idempotency-key") {
-            None => None,
-            Some(key) if (1..=KEY_BYTES_MAX).contains(&key.len()) => {
-                Some(IdempotencyKey::of(key.as_bytes()))
-            }
-            Some(_) => {
-                return Err(Problem::bad_request("Bad Idempotency-Key")
-                    .detail(format!("a key has 1 to {KEY_BYTES_MAX} bytes")));
-            }
-        };
+        let key = key_of(headers)?.map(IdempotencyKey::of);
         let values = given.iter().map(|value| Bytes::copy_from_slice(value.get().as_bytes()));
         Ok(Self {
             values: values.collect(),
@@ -118,6 +110,16 @@ impl Write {
             timeout_ms: query.parse("timeout_ms")?,
             is_list,
         })
+    }
+}
+
+/// The text of the caller's `Idempotency-Key`.
+pub(super) fn key_of(headers: &HeaderMap) -> Result<Option<&[u8]>, Problem> {
+    match headers.get("idempotency-key") {
+        None => Ok(None),
+        Some(key) if (1..=KEY_BYTES_MAX).contains(&key.len()) => Ok(Some(key.as_bytes())),
+        Some(_) => Err(Problem::bad_request("Bad Idempotency-Key")
+            .detail(format!("a key has 1 to {KEY_BYTES_MAX} bytes"))),
     }
 }
 
@@ -159,9 +161,35 @@ struct NotifyBody<'a> {
     learned_at: Option<String>,
 }
 
+/// A write in the hands of the gateway: its place among the others is fixed.
+#[derive(Debug)]
+pub(super) struct Submitted {
+    named: oneshot::Receiver<Result<Name, TooMany>>,
+    said: oneshot::Receiver<Said>,
+    wait: bool,
+    is_list: bool,
+}
+
+/// What a caller is told of a write that did not fail.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum Written {
+    /// It is under way, and nobody waits for it.
+    Accepted(AcceptedBody),
+    /// It is delivered.
+    Delivered(WrittenBody),
+}
+
+/// The answer to a write that nobody waits for.
+#[derive(Serialize)]
+pub(super) struct AcceptedBody {
+    request_id: String,
+    status: &'static str,
+}
+
 /// The answer to a write.
 #[derive(Serialize)]
-struct WrittenBody {
+pub(super) struct WrittenBody {
     status: &'static str,
     proposer_id: u64,
     proposal_number: u64,
@@ -247,30 +275,60 @@ impl App {
 
     /// Gets a write chosen, and answers with `status` when it is delivered.
     pub(super) async fn write(&self, write: Write, status: &'static str) -> Answer {
+        let submitted = self.submit(write).await?;
+        Ok(match self.settled(submitted, status).await? {
+            Written::Accepted(body) => json_answer(StatusCode::ACCEPTED, &body),
+            Written::Delivered(body) => json_answer(StatusCode::OK, &body),
+        })
+    }
+
+    /// Hands a write to the gateway, which takes them in this order.
+    pub(super) async fn submit(&self, write: Write) -> Result<Submitted, Problem> {
         let gateway = self.gateway()?;
-        let patience = write.timeout_ms.unwrap_or(self.shared.config().client.timeout_ms);
-        let timeout = Duration::from_millis(patience.clamp(1, 3_600_000));
-        let (named, name) = tokio::sync::oneshot::channel();
-        let (done, said) = tokio::sync::oneshot::channel();
+        let timeout = self.patience(write.timeout_ms);
+        let (named, name) = oneshot::channel();
+        let (done, said) = oneshot::channel();
         let done = write.wait.then_some(done);
         let call = Call::Send { values: write.values, key: write.key, timeout, named, done };
         if !gateway.tell(call).await {
             return Err(stopping());
         }
-        let name = name.await.map_err(|_| stopping())?.map_err(|full| {
+        Ok(Submitted { named: name, said, wait: write.wait, is_list: write.is_list })
+    }
+
+    /// How long the caller of a write waits, who named `timeout_ms` or nothing.
+    pub(super) fn patience(&self, timeout_ms: Option<u64>) -> Duration {
+        let patience = timeout_ms.unwrap_or(self.shared.config().client.timeout_ms);
+        Duration::from_millis(patience.clamp(1, 3_600_000))
+    }
+
+    /// What became of a write, told with `status` where it is delivered.
+    pub(super) async fn settled(
+        &self,
+        submitted: Submitted,
+        status: &'static str,
+    ) -> Result<Written, Problem> {
+        let Submitted { named, said, wait, is_list } = submitted;
+        let name = named.await.map_err(|_| stopping())?.map_err(|full| {
             Problem::too_many_requests("Too many requests in flight", RETRY)
                 .detail(full.to_string())
         })?;
-        if !write.wait {
-            let body = json!({ "status": "accepted", "request_id": name.to_string() });
-            return Ok(json_answer(StatusCode::ACCEPTED, &body));
+        if !wait {
+            let body = AcceptedBody { request_id: name.to_string(), status: "accepted" };
+            return Ok(Written::Accepted(body));
         }
         // Where the gateway stops before it can tell, an attempt may still be under way.
         let said = said.await.unwrap_or(Said::Unknown { reason: None });
-        self.written(name, said, status, write.is_list).await
+        self.written(name, said, status, is_list).await.map(Written::Delivered)
     }
 
-    async fn written(&self, name: Name, said: Said, status: &'static str, is_list: bool) -> Answer {
+    async fn written(
+        &self,
+        name: Name,
+        said: Said,
+        status: &'static str,
+        is_list: bool,
+    ) -> Result<WrittenBody, Problem> {
         let (first, last, slot, number, request) = match said {
             Said::Applied { first, last, slot, ballot } => {
                 (first, last, slot.get(), ballot.proposal_number(), name.to_string())
@@ -289,7 +347,7 @@ impl App {
             Said::Unknown { reason } => return Err(self.unknown(name, reason)),
             Said::Forgotten | Said::Settled(_) => return Err(self.unknown(name, None)),
         };
-        let body = WrittenBody {
+        Ok(WrittenBody {
             status,
             proposer_id: number % 100,
             proposal_number: number,
@@ -298,8 +356,7 @@ impl App {
             index: first.get(),
             first_index: is_list.then(|| first.get()),
             last_index: is_list.then(|| last.get()),
-        };
-        Ok(json_answer(StatusCode::OK, &body))
+        })
     }
 
     /// All that is known of the value at `index`, from a learner.
