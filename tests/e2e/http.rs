@@ -108,6 +108,11 @@ impl Caller {
         self.wait(self.send_async("/send", Some(key), value))
     }
 
+    /// POSTs any JSON to `/send` under an `Idempotency-Key`.
+    pub(crate) fn post_keyed(&self, key: &str, json: &Value) -> Result<Answer, ClientError> {
+        self.wait(self.post_async("/send", &[("idempotency-key", key)], json))
+    }
+
     pub(crate) async fn send_async(
         &self,
         path: &str,

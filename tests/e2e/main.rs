@@ -13,6 +13,7 @@ mod chaos;
 mod cluster;
 mod crashes;
 mod http;
+mod lines;
 mod load;
 mod ports;
 mod quorum;

@@ -20,7 +20,7 @@ use super::common::{Fields, missing_information, parse_object, parse_request_id}
 use super::learner::{is_linearizable, no_learners};
 use super::{Answer, App, stopping, timeout_of};
 use crate::config::Limits;
-use crate::http::body::{json as json_answer, json_bytes};
+use crate::http::body::{is_ndjson, json as json_answer, json_bytes};
 use crate::http::{Address, Body, HttpClient, Outcome, Problem, Query, QuorumState};
 use crate::node::Shared;
 use crate::node::clock::date_time;
@@ -266,6 +266,9 @@ impl App {
     }
 
     pub(super) async fn send(&self, mut request: Request<Incoming>) -> Answer {
+        if is_ndjson(request.headers()) {
+            return self.send_lines(request).await.map_err(not_applied);
+        }
         let body = self.json_body(&mut request).await.map_err(not_applied)?;
         let query = Query::of(request.uri());
         let write = Write::parse(&self.shared.config().limits, &body, request.headers(), query)

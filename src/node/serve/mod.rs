@@ -4,6 +4,7 @@ mod acceptor;
 mod common;
 mod gateway;
 mod learner;
+mod lines;
 mod proposer;
 
 use std::sync::Arc;
