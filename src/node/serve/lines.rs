@@ -9,8 +9,10 @@
 //! The reader takes no further line while the queue between the two is full, and the writer takes
 //! none out of it while the caller takes no answers; so a caller who does not read is not read.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,6 +34,10 @@ use crate::types::IdempotencyKey;
 
 /// Lines of one request whose answers are not written yet.
 const LINES_IN_FLIGHT_MAX: usize = 256;
+
+/// The first of them, whose replies go on at once: where one has to ask a learner for a value that
+/// was applied before, or finds a queue full, the next need not wait behind it.
+const LINES_AWAITED_MAX: usize = 16;
 
 /// How long nothing may arrive while more is waited for. An empty line keeps a stream alive.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -86,9 +92,17 @@ struct Reader {
 /// Writes answers in the order of their lines.
 struct Writer {
     replies: mpsc::Receiver<Reply>,
-    /// The reply that comes next, where it is known.
-    head: Option<Reply>,
+    /// The replies that come next.
+    awaited: VecDeque<Awaited>,
     to: BodySender,
+}
+
+/// A reply out of the queue.
+enum Awaited {
+    /// It goes on.
+    Pending(Reply),
+    /// It has come, and waits for those before it.
+    Ready(Vec<u8>),
 }
 
 impl App {
@@ -98,8 +112,7 @@ impl App {
         let (wait, timeout_ms) = (query.flag("wait", true)?, query.parse("timeout_ms")?);
         let key = key_of(request.headers())?.map(<[u8]>::to_vec);
         let is_waited_for = request.headers().contains_key(EXPECT);
-        // One is at the writer beside those in the queue.
-        let (sender, replies) = mpsc::channel(LINES_IN_FLIGHT_MAX - 1);
+        let (sender, replies) = mpsc::channel(LINES_IN_FLIGHT_MAX - LINES_AWAITED_MAX);
         let mut reader = Reader {
             app: Arc::new(self.clone()),
             body: request.into_body(),
@@ -117,7 +130,7 @@ impl App {
         // `100 Continue` is only said while no answer has begun, so the body comes first there.
         let first = if is_waited_for { reader.chunk().await? } else { Some(Bytes::new()) };
         let (to, body) = Body::channel(CHUNKS_WAITING_MAX);
-        let writer = Writer { replies, head: None, to };
+        let writer = Writer { replies, awaited: VecDeque::new(), to };
         self.shared.tracker.spawn(async move { tokio::join!(reader.run(first), writer.run()) });
         let mut response = Response::new(body);
         response.headers_mut().insert(CONTENT_TYPE, NDJSON);
@@ -184,7 +197,7 @@ impl Reader {
     async fn chunk(&mut self) -> Result<Option<Bytes>, Problem> {
         loop {
             let frame = timeout(IDLE_TIMEOUT, self.body.frame());
-            match frame.await.map_err(|_| Problem::request_timeout(IDLE_TIMEOUT))? {
+            match frame.await.map_err(|_| idle())? {
                 None => return Ok(None),
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
@@ -257,12 +270,34 @@ impl Writer {
 
     /// The next answer; it may be given up and asked for again.
     async fn next(&mut self) -> Option<Vec<u8>> {
-        if self.head.is_none() {
-            self.head = self.replies.recv().await;
+        std::future::poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Vec<u8>>> {
+        let mut has_ended = false;
+        while self.awaited.len() < LINES_AWAITED_MAX && !has_ended {
+            match self.replies.poll_recv(cx) {
+                Poll::Ready(Some(reply)) => self.awaited.push_back(Awaited::Pending(reply)),
+                Poll::Ready(None) => has_ended = true,
+                Poll::Pending => break,
+            }
         }
-        let text = self.head.as_mut()?.await;
-        self.head = None;
-        Some(text)
+        for awaited in &mut self.awaited {
+            if let Awaited::Pending(reply) = awaited
+                && let Poll::Ready(text) = reply.as_mut().poll(cx)
+            {
+                *awaited = Awaited::Ready(text);
+            }
+        }
+        match self.awaited.pop_front() {
+            Some(Awaited::Ready(text)) => Poll::Ready(Some(text)),
+            Some(pending) => {
+                self.awaited.push_front(pending);
+                Poll::Pending
+            }
+            None if has_ended => Poll::Ready(None),
+            None => Poll::Pending,
+        }
     }
 }
 
@@ -298,6 +333,12 @@ fn refused(line: u64, problem: Problem) -> Vec<u8> {
     let mut text = problem.member("line", line).to_json().to_vec();
     text.push(b'\n');
     text
+}
+
+/// The problem of a body of which nothing arrives any more.
+fn idle() -> Problem {
+    Problem::request_timeout(IDLE_TIMEOUT)
+        .detail(format!("nothing arrived for {} ms", IDLE_TIMEOUT.as_millis()))
 }
 
 /// The key of one line under the key of its request: the same when both are sent again, and a
@@ -411,12 +452,36 @@ mod tests {
         sender.send(Box::pin(async { waits.await.unwrap() })).await.unwrap();
         sender.send(ready("4\n")).await.unwrap();
         drop(sender);
-        let writer = tokio::spawn(Writer { replies, head: None, to }.run());
+        let writer = tokio::spawn(Writer { replies, awaited: VecDeque::new(), to }.run());
         let mut chunk = async || body.frame().await.map(|it| it.unwrap().into_data().unwrap());
         assert_eq!(chunk().await.unwrap(), "1\n2\n");
         late.send(b"3\n".to_vec()).unwrap();
         assert_eq!(chunk().await.unwrap(), "3\n4\n");
         assert_eq!(chunk().await, None);
+        writer.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_late_answer_does_not_keep_the_next_ones_from_going_on() {
+        let (sender, replies) = mpsc::channel::<Reply>(LINES_AWAITED_MAX + 1);
+        let (to, mut body) = Body::channel(CHUNKS_WAITING_MAX);
+        let begun = Arc::new(tokio::sync::Barrier::new(LINES_AWAITED_MAX));
+        for _ in 0..LINES_AWAITED_MAX {
+            let begun = begun.clone();
+            let reply = async move {
+                // No reply comes before all have begun.
+                begun.wait().await;
+                b"x".to_vec()
+            };
+            sender.send(Box::pin(reply)).await.unwrap();
+        }
+        drop(sender);
+        let writer = tokio::spawn(Writer { replies, awaited: VecDeque::new(), to }.run());
+        let mut text = Vec::new();
+        while let Some(frame) = body.frame().await {
+            text.extend_from_slice(&frame.unwrap().into_data().unwrap());
+        }
+        assert_eq!(text, [b'x'; LINES_AWAITED_MAX]);
         writer.await.unwrap();
     }
 }
