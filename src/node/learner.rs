@@ -2,18 +2,20 @@
 
 mod pages;
 mod tail;
+mod telling;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
 pub(in crate::node) use self::pages::page;
 use self::pages::{Pages, short};
 use self::tail::Tail;
+use self::telling::Telling;
 use super::Shared;
 use super::inbox::{Input, Received};
 use crate::config::Config;
@@ -267,13 +269,18 @@ const MARK_EVERY_BYTES: u64 = 64 << 10;
 /// Batches of entries that may wait for the disk.
 const KEEPS_WAITING_MAX: usize = 256;
 
+/// Bytes of batches that may wait for the disk, beside one of any length: a learner that catches up
+/// takes in faster than any disk writes.
+const KEEP_BYTES_MAX: usize = 16 << 20;
+
 /// How long delivered entries are gathered before they are written.
 const GATHER: Duration = Duration::from_millis(4);
 
 /// What the log's thread is told.
 enum Keep {
     Epoch(Epoch),
-    Entries(Vec<Entry>),
+    /// With the room that they take.
+    Entries(Vec<Entry>, OwnedSemaphorePermit),
     Checkpoint(Snapshot),
 }
 
@@ -301,6 +308,8 @@ struct Task {
     learner: Learner,
     out: Vec<Effect>,
     keeper: mpsc::Sender<Keep>,
+    /// For what waits in it.
+    room: Arc<Semaphore>,
     progress: Arc<Progress>,
     marks: Vec<Mark>,
     tail: Tail,
@@ -310,6 +319,7 @@ struct Task {
     after: BTreeMap<(Index, u64), Waiting>,
     next_token: u64,
     pages: Pages,
+    telling: Telling,
     delivered: watch::Sender<Index>,
     fault: watch::Sender<Option<String>>,
     reader: Reader,
@@ -375,6 +385,7 @@ pub fn start(
         learner,
         out: Vec::new(),
         keeper,
+        room: Arc::new(Semaphore::new(KEEP_BYTES_MAX)),
         progress,
         marks: Vec::new(),
         tail,
@@ -383,6 +394,7 @@ pub fn start(
         after: BTreeMap::new(),
         next_token: 0,
         pages: Pages::default(),
+        telling: Telling::new(shared.me.id),
         delivered,
         fault,
         reader,
@@ -434,14 +446,15 @@ fn keep_all(
     keeps: &mut mpsc::Receiver<Keep>,
     progress: &Progress,
 ) -> anyhow::Result<()> {
-    let mut entries = Vec::new();
+    let (mut entries, mut rooms) = (Vec::new(), Vec::new());
     while let Some(first) = keeps.blocking_recv() {
         std::thread::sleep(GATHER);
         let mut next = Some(first);
         while let Some(keep) = next.take() {
             match keep {
-                Keep::Entries(more) => {
+                Keep::Entries(more, room) => {
                     entries.extend(more);
+                    rooms.push(room);
                     next = keeps.try_recv().ok();
                 }
                 Keep::Epoch(epoch) => {
@@ -450,6 +463,7 @@ fn keep_all(
                 }
                 Keep::Checkpoint(snapshot) => {
                     store = append(shared, store, &mut entries, progress)?;
+                    rooms.clear();
                     if let Some(bytes) = store.checkpoint(&snapshot) {
                         directory.write_checkpoint(&bytes)?;
                     }
@@ -457,6 +471,7 @@ fn keep_all(
             }
         }
         store = append(shared, store, &mut entries, progress)?;
+        rooms.clear();
     }
     Ok(())
 }
@@ -493,6 +508,7 @@ impl Task {
         self.set_peers();
         loop {
             let deadline = self.learner.deadline().unwrap_or(Instant::from_nanos(u64::MAX));
+            let deadline = self.telling.deadline().map_or(deadline, |at| deadline.min(at));
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
@@ -528,6 +544,7 @@ impl Task {
         let learners: BTreeSet<LearnerId> = directory.learners();
         let proposers = directory.proposers();
         drop(directory);
+        self.telling.set_others(&learners);
         let input = learner::Input::Peers { learners, proposers };
         self.learner.step(self.shared.clock.now(), input, &mut self.out);
     }
@@ -637,11 +654,14 @@ impl Task {
     }
 
     async fn perform(&mut self) {
-        let epoch = self.learner.epoch();
+        let (now, epoch) = (self.shared.clock.now(), self.learner.epoch());
         let (mut sends, mut entries) = (Vec::new(), Vec::new());
         for effect in std::mem::take(&mut self.out) {
             match effect {
-                Effect::Send(outbound) => sends.push(outbound),
+                Effect::Send(outbound) => {
+                    let is_up = |node| self.shared.peers.is_up(node);
+                    sends.extend(self.telling.sort(now, outbound, is_up));
+                }
                 Effect::Event(event) => self.shared.ring.event(event),
                 Effect::Epoch(epoch) => self.keep(Keep::Epoch(epoch)).await,
                 Effect::Deliver(delivered) => {
@@ -662,6 +682,7 @@ impl Task {
                 }
             }
         }
+        sends.extend(self.telling.due(now));
         self.shared.send_now(epoch, sends);
         if !entries.is_empty() {
             self.on_delivered(entries).await;
@@ -670,7 +691,10 @@ impl Task {
     }
 
     async fn on_delivered(&mut self, entries: Vec<Entry>) {
-        self.keep(Keep::Entries(entries)).await;
+        let bytes: usize = entries.iter().map(|entry| entry.delivered.batch.len()).sum();
+        let bytes = u32::try_from(bytes.min(KEEP_BYTES_MAX)).unwrap_or(u32::MAX);
+        let room = self.room.clone().acquire_many_owned(bytes).await;
+        self.keep(Keep::Entries(entries, room.expect("it is never closed"))).await;
         let status = self.learner.status();
         if status.delivered_slot.beyond(self.checkpoint_at)
             >= self.shared.config().learner.checkpoint_slots
