@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use criterion::{BatchSize, Criterion, Throughput};
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
 use paxosd::http::wire::{decode, encode};
 use paxosd::paxos::log::Outcome;
 use paxosd::paxos::message::{
@@ -16,6 +16,7 @@ use crate::fixture::{
 };
 
 pub(crate) fn bench(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("codec");
     for (name, message) in [
         ("accept of 20 commands", accept()),
         ("vote", vote()),
@@ -25,17 +26,15 @@ pub(crate) fn bench(criterion: &mut Criterion) {
         let envelope = Envelope { from: node(LEADER), epoch: Some(epoch().digest()), message };
         let frame = encode(&envelope);
         assert_eq!(decode(frame.clone()), Ok(envelope.clone()), "{name} comes back as it was");
-        let bytes = u64::try_from(frame.len()).unwrap_or_default();
-        let mut group = criterion.benchmark_group(name);
-        group.throughput(Throughput::Bytes(bytes));
-        group.bench_function("encode", |bencher| {
+        group.throughput(Throughput::Bytes(u64::try_from(frame.len()).unwrap_or_default()));
+        group.bench_function(BenchmarkId::new("encode", name), |bencher| {
             bencher.iter_with_large_drop(|| encode(black_box(&envelope)));
         });
-        group.bench_function("decode", |bencher| {
+        group.bench_function(BenchmarkId::new("decode", name), |bencher| {
             bencher.iter_batched(|| frame.clone(), decode, BatchSize::SmallInput);
         });
-        group.finish();
     }
+    group.finish();
 }
 
 fn accept() -> Message {
