@@ -1,8 +1,8 @@
 //! What happens inside a node, timed part by part: the journal's turn, each role's step, the codec,
 //! and gossip. Nothing here opens a socket; one group alone writes to a disk.
 //!
-//! `cargo bench` measures, `cargo bench -- learner` only what is called so, and under `cargo test`
-//! each runs once, to see that it still can.
+//! `cargo bench` measures, `cargo bench -- learner` only what is called so, and `cargo test --bench
+//! inside` runs each once, to see that it still can.
 
 mod acceptor;
 mod codec;
@@ -19,7 +19,7 @@ use std::time::Duration;
 use criterion::Criterion;
 
 fn main() {
-    // Short, because all of it should be run at one go: the medians hardly move with more.
+    // Short, so that all of it takes less than a minute and is run often.
     let mut criterion = Criterion::default()
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(1))
