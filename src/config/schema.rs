@@ -141,7 +141,7 @@ section! {
     Proposer {
         /// Slots in flight at once. What arrives while all are in use becomes the next batch.
         window_slots: u64 = 8, [1..=10_000], now;
-        /// Bytes of commands that must wait before a further slot is opened beside one in flight, and
+        /// Bytes of commands that must wait before another slot is opened beside one in flight;
         /// as many more for each that is. 1: at once.
         batch_bytes_min: usize = 16_384, [1..=268_435_456], now;
         /// Bytes of commands in one slot's batch. A single larger command makes a batch alone.

@@ -1,21 +1,21 @@
 //! The task that owns the learner, and the thread that keeps what it delivers.
 
+mod keeper;
 mod pages;
 mod tail;
-mod telling;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
+use self::keeper::Keeper;
 pub(in crate::node) use self::pages::page;
 use self::pages::{Pages, short};
 use self::tail::Tail;
-use self::telling::Telling;
 use super::Shared;
 use super::inbox::{Input, Received};
 use crate::config::Config;
@@ -23,11 +23,11 @@ use crate::paxos::journal::{Generation, JournalError, Position};
 use crate::paxos::learner::{
     self, Effect, Learner, LearnerConfig, LearnerSettings, LearnerStatus, ReadToken,
 };
-use crate::paxos::log::{Lookup, Snapshot};
+use crate::paxos::log::Lookup;
 use crate::paxos::message::{Accepted, Outbound, Page, Question, Reading, ToClient, ToLearner};
 use crate::paxos::store::{Entry, Mark, Store, StoredEntry, ValueAt};
-use crate::storage::{Directory, Identity, Reader, Segments};
-use crate::types::{Ballot, Epoch, Index, Instant, LearnerId, Name, NodeId, Role, Slot};
+use crate::storage::{Directory, Identity, Reader};
+use crate::types::{Ballot, Index, Instant, LearnerId, Name, NodeId, Role, Slot};
 
 /// What the rest of the node asks of the learner.
 #[derive(Debug)]
@@ -266,38 +266,6 @@ const ENTRY_BYTES: usize = 64;
 /// Bytes of the log between two places where a read may begin.
 const MARK_EVERY_BYTES: u64 = 64 << 10;
 
-/// Batches of entries that may wait for the disk.
-const KEEPS_WAITING_MAX: usize = 256;
-
-/// Bytes of batches that may wait for the disk, beside one of any length: a learner that catches up
-/// takes in faster than any disk writes.
-const KEEP_BYTES_MAX: usize = 16 << 20;
-
-/// How long delivered entries are gathered before they are written.
-const GATHER: Duration = Duration::from_millis(4);
-
-/// What the log's thread is told.
-enum Keep {
-    Epoch(Epoch),
-    /// With the room that they take.
-    Entries(Vec<Entry>, OwnedSemaphorePermit),
-    Checkpoint(Snapshot),
-}
-
-/// What the log's thread has done.
-#[derive(Debug, Default)]
-struct Progress {
-    /// Taken and put under a lock that is held for a push, never across an await.
-    kept: Mutex<Kept>,
-    changed: Notify,
-}
-
-#[derive(Debug, Default)]
-struct Kept {
-    slot: Slot,
-    marks: Vec<Mark>,
-}
-
 struct Waiting {
     call: Call,
     since: Instant,
@@ -307,10 +275,7 @@ struct Task {
     shared: Arc<Shared>,
     learner: Learner,
     out: Vec<Effect>,
-    keeper: mpsc::Sender<Keep>,
-    /// For what waits in it.
-    room: Arc<Semaphore>,
-    progress: Arc<Progress>,
+    keeper: Keeper,
     marks: Vec<Mark>,
     tail: Tail,
     durable: Slot,
@@ -319,7 +284,6 @@ struct Task {
     after: BTreeMap<(Index, u64), Waiting>,
     next_token: u64,
     pages: Pages,
-    telling: Telling,
     delivered: watch::Sender<Index>,
     fault: watch::Sender<Option<String>>,
     reader: Reader,
@@ -367,9 +331,7 @@ pub fn start(
     let now = shared.clock.now();
     let durable = store.slot();
     let learner = Learner::new(learner_config, now, kept.state);
-    let (keeper, keeps) = mpsc::channel(KEEPS_WAITING_MAX);
-    let progress = Arc::new(Progress::default());
-    spawn_keeper(shared, directory, store, keeps, progress.clone())?;
+    let keeper = Keeper::start(shared, directory, store)?;
     let tail = Tail::after(learner.status().delivered_index);
     let delivered = watch::Sender::new(tail.delivered());
     let fault = watch::Sender::new(None);
@@ -385,8 +347,6 @@ pub fn start(
         learner,
         out: Vec::new(),
         keeper,
-        room: Arc::new(Semaphore::new(KEEP_BYTES_MAX)),
-        progress,
         marks: Vec::new(),
         tail,
         durable,
@@ -394,7 +354,6 @@ pub fn start(
         after: BTreeMap::new(),
         next_token: 0,
         pages: Pages::default(),
-        telling: Telling::new(shared.me.id),
         delivered,
         fault,
         reader,
@@ -418,103 +377,23 @@ fn settings_of(config: &Config) -> LearnerSettings {
     }
 }
 
-fn spawn_keeper(
-    shared: &Arc<Shared>,
-    directory: Directory,
-    store: Store<Segments>,
-    mut keeps: mpsc::Receiver<Keep>,
-    progress: Arc<Progress>,
-) -> anyhow::Result<()> {
-    let shared = shared.clone();
-    let spawned = std::thread::Builder::new().name("log".to_owned()).spawn(move || {
-        let _guard = shared.failed.on_panic("log");
-        let kept = keep_all(&shared, &directory, store, &mut keeps, &progress);
-        if let Err(error) = kept {
-            error!(%error, "the learner's disk failed");
-            shared.failed.fail(error.context("keep what was delivered"));
-        }
-    });
-    spawned.map(drop).context("start the log's thread")
-}
-
-/// Writes what comes, all that waits in one sync. No answer waits for it, so it gathers for a
-/// moment: the acceptors' syncs, which answers do wait for, may share the disk.
-fn keep_all(
-    shared: &Shared,
-    directory: &Directory,
-    mut store: Store<Segments>,
-    keeps: &mut mpsc::Receiver<Keep>,
-    progress: &Progress,
-) -> anyhow::Result<()> {
-    let (mut entries, mut rooms) = (Vec::new(), Vec::new());
-    while let Some(first) = keeps.blocking_recv() {
-        std::thread::sleep(GATHER);
-        let mut next = Some(first);
-        while let Some(keep) = next.take() {
-            match keep {
-                Keep::Entries(more, room) => {
-                    entries.extend(more);
-                    rooms.push(room);
-                    next = keeps.try_recv().ok();
-                }
-                Keep::Epoch(epoch) => {
-                    store = store.keep_epoch(epoch)?;
-                    next = keeps.try_recv().ok();
-                }
-                Keep::Checkpoint(snapshot) => {
-                    store = append(shared, store, &mut entries, progress)?;
-                    rooms.clear();
-                    if let Some(bytes) = store.checkpoint(&snapshot) {
-                        directory.write_checkpoint(&bytes)?;
-                    }
-                }
-            }
-        }
-        store = append(shared, store, &mut entries, progress)?;
-        rooms.clear();
-    }
-    Ok(())
-}
-
-fn append(
-    shared: &Shared,
-    store: Store<Segments>,
-    entries: &mut Vec<Entry>,
-    progress: &Progress,
-) -> anyhow::Result<Store<Segments>> {
-    if entries.is_empty() {
-        return Ok(store);
-    }
-    let started = std::time::Instant::now();
-    let (store, marks) = store.append(entries)?;
-    shared.metrics.journal_turn(started.elapsed(), entries.len());
-    entries.clear();
-    let mut kept = progress.kept.lock().unwrap_or_else(PoisonError::into_inner);
-    kept.slot = store.slot();
-    kept.marks.extend(marks);
-    drop(kept);
-    progress.changed.notify_one();
-    Ok(store)
-}
-
 impl Task {
     async fn run(mut self, mut inbox: mpsc::Receiver<Input<ToLearner, Call>>) {
         let _guard = self.shared.failed.on_panic("learner");
         let stop = self.shared.stop.clone();
         let mut directory = self.shared.peers.directory();
         let mut config = self.shared.config_changes();
-        let progress = self.progress.clone();
+        let progress = self.keeper.progress();
         let mut inputs = Vec::with_capacity(INPUTS_PER_TURN);
         self.set_peers();
         loop {
             let deadline = self.learner.deadline().unwrap_or(Instant::from_nanos(u64::MAX));
-            let deadline = self.telling.deadline().map_or(deadline, |at| deadline.min(at));
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
                 Ok(()) = directory.changed() => self.set_peers(),
                 Ok(()) = config.changed() => self.set_settings(&config.borrow_and_update()),
-                () = progress.changed.notified() => self.on_kept(),
+                () = progress.changed() => self.on_kept(),
                 _ = inbox.recv_many(&mut inputs, INPUTS_PER_TURN) => {
                     for input in inputs.drain(..) {
                         self.take(input);
@@ -544,7 +423,6 @@ impl Task {
         let learners: BTreeSet<LearnerId> = directory.learners();
         let proposers = directory.proposers();
         drop(directory);
-        self.telling.set_others(&learners);
         let input = learner::Input::Peers { learners, proposers };
         self.learner.step(self.shared.clock.now(), input, &mut self.out);
     }
@@ -629,10 +507,7 @@ impl Task {
     }
 
     fn on_kept(&mut self) {
-        let kept = {
-            let mut kept = self.progress.kept.lock().unwrap_or_else(PoisonError::into_inner);
-            Kept { slot: kept.slot, marks: std::mem::take(&mut kept.marks) }
-        };
+        let kept = self.keeper.progress().take();
         self.add_marks(kept.marks);
         self.durable = kept.slot;
         self.tail.trim(self.durable);
@@ -654,16 +529,13 @@ impl Task {
     }
 
     async fn perform(&mut self) {
-        let (now, epoch) = (self.shared.clock.now(), self.learner.epoch());
+        let epoch = self.learner.epoch();
         let (mut sends, mut entries) = (Vec::new(), Vec::new());
         for effect in std::mem::take(&mut self.out) {
             match effect {
-                Effect::Send(outbound) => {
-                    let is_up = |node| self.shared.peers.is_up(node);
-                    sends.extend(self.telling.sort(now, outbound, is_up));
-                }
+                Effect::Send(outbound) => sends.push(outbound),
                 Effect::Event(event) => self.shared.ring.event(event),
-                Effect::Epoch(epoch) => self.keep(Keep::Epoch(epoch)).await,
+                Effect::Epoch(epoch) => self.keeper.epoch(epoch).await,
                 Effect::Deliver(delivered) => {
                     let entry = Entry { delivered, at_ms: self.shared.clock.unix_ms() };
                     self.tail.push(&entry);
@@ -682,7 +554,6 @@ impl Task {
                 }
             }
         }
-        sends.extend(self.telling.due(now));
         self.shared.send_now(epoch, sends);
         if !entries.is_empty() {
             self.on_delivered(entries).await;
@@ -691,10 +562,7 @@ impl Task {
     }
 
     async fn on_delivered(&mut self, entries: Vec<Entry>) {
-        let bytes: usize = entries.iter().map(|entry| entry.delivered.batch.len()).sum();
-        let bytes = u32::try_from(bytes.min(KEEP_BYTES_MAX)).unwrap_or(u32::MAX);
-        let room = self.room.clone().acquire_many_owned(bytes).await;
-        self.keep(Keep::Entries(entries, room.expect("it is never closed"))).await;
+        self.keeper.entries(entries).await;
         let status = self.learner.status();
         if status.delivered_slot.beyond(self.checkpoint_at)
             >= self.shared.config().learner.checkpoint_slots
@@ -702,7 +570,7 @@ impl Task {
         {
             self.checkpoint_at = status.delivered_slot;
             let snapshot = log.snapshot();
-            self.keep(Keep::Checkpoint(snapshot)).await;
+            self.keeper.checkpoint(snapshot).await;
         }
         self.delivered.send_replace(self.tail.delivered());
         self.answer_after();
@@ -728,13 +596,6 @@ impl Task {
     /// Bytes of values in one message.
     fn message_bytes_max(&self) -> usize {
         ENTRIES_BYTES_MAX.min(self.shared.config().limits.frame_bytes_max / 2)
-    }
-
-    /// Waits while the disk is behind: the learner then takes no more either.
-    async fn keep(&self, keep: Keep) {
-        if self.keeper.send(keep).await.is_err() {
-            tracing::debug!("the log's thread has stopped");
-        }
     }
 
     fn answer_read(&mut self, token: ReadToken, index: Index) {

@@ -81,8 +81,8 @@ impl Peers {
         sent.is_ok()
     }
 
-    /// Sends messages that must not wait for another task, as [`Peers::send`] does. Returns how many
-    /// were dropped.
+    /// Sends messages that must not wait for another task, as [`Peers::send`] does. Returns how
+    /// many were dropped.
     pub fn send_now(&self, epoch: Option<EpochDigest>, outbounds: Vec<Outbound>) -> usize {
         // In the order in which they were meant to leave, and a few nodes at most.
         let mut by_node = Vec::<(NodeId, Vec<Bytes>)>::new();
