@@ -138,7 +138,7 @@ fn read_pieces(request: Request<()>, pieces: Vec<Bytes>) -> Result<Bytes, Proble
         bytes_max: BODY_BYTES_MAX,
         read_timeout: std::time::Duration::from_secs(60),
     };
-    let (mut sender, body) = Body::channel(pieces.len().max(1));
+    let (mut sender, _, body) = Body::channel(pieces.len().max(1));
     let mut request = request.map(|()| body);
     wait_for(async move {
         for piece in pieces {

@@ -12,6 +12,7 @@ use hyper::header::{CONTENT_TYPE, EXPECT, HeaderMap, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Sleep, timeout};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::problem::Problem;
 use super::sse::EventStream;
@@ -24,7 +25,7 @@ pub const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson")
 
 /// Bytes of a refused body that are read and thrown away, so that the caller, who is still
 /// sending, gets to read the answer and may go on with the same connection.
-const DISCARD_BYTES_MAX: u64 = 1 << 20;
+pub const DISCARD_BYTES_MAX: u64 = 1 << 20;
 
 /// How much of a body is read, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +45,10 @@ pub struct Body(Kind);
 #[derive(Debug)]
 enum Kind {
     Full(Full<Bytes>),
-    Channel(Channel<Bytes, BodyError>),
+    Channel(
+        Channel<Bytes, BodyError>,
+        #[expect(dead_code, reason = "it acts when it is dropped")] DropGuard,
+    ),
     Relay(Relay),
     Events(EventStream),
 }
@@ -86,11 +90,14 @@ impl Body {
         Self::full(Bytes::new())
     }
 
-    /// A body that is written while it is being sent; at most `chunks_max` chunks wait.
+    /// A body that is written while it is being sent; at most `chunks_max` chunks wait. The token
+    /// is cancelled when it is sent, or its reader has gone: then there is nobody to write for.
     #[must_use]
-    pub fn channel(chunks_max: usize) -> (BodySender, Self) {
+    pub fn channel(chunks_max: usize) -> (BodySender, CancellationToken, Self) {
         let (sender, channel) = Channel::new(chunks_max);
-        (sender, Self(Kind::Channel(channel)))
+        let gone = CancellationToken::new();
+        let guard = gone.clone().drop_guard();
+        (sender, gone, Self(Kind::Channel(channel, guard)))
     }
 
     pub(super) fn relay(body: Incoming, deadline: Pin<Box<Sleep>>) -> Self {
@@ -115,7 +122,7 @@ impl HttpBody for Body {
                 let frame = ready!(Pin::new(body).poll_frame(cx));
                 Poll::Ready(frame.map(|frame| frame.map_err(|never| match never {})))
             }
-            Kind::Channel(body) => Pin::new(body).poll_frame(cx),
+            Kind::Channel(body, _) => Pin::new(body).poll_frame(cx),
             Kind::Relay(relay) => {
                 if let Poll::Ready(frame) = Pin::new(&mut relay.body).poll_frame(cx) {
                     return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)));
@@ -132,7 +139,7 @@ impl HttpBody for Body {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Kind::Full(body) => body.is_end_stream(),
-            Kind::Channel(body) => body.is_end_stream(),
+            Kind::Channel(body, _) => body.is_end_stream(),
             Kind::Relay(relay) => relay.body.is_end_stream(),
             Kind::Events(_) => false,
         }
@@ -141,7 +148,7 @@ impl HttpBody for Body {
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Kind::Full(body) => body.size_hint(),
-            Kind::Channel(body) => body.size_hint(),
+            Kind::Channel(body, _) => body.size_hint(),
             Kind::Relay(relay) => relay.body.size_hint(),
             Kind::Events(_) => SizeHint::default(),
         }
@@ -304,7 +311,7 @@ where
 
 /// Reads `body` to its end and keeps nothing; how much there was, or nothing when it is
 /// more than `bytes_max` or breaks off.
-async fn discard<B>(body: &mut B, bytes_max: u64) -> Option<u64>
+pub async fn discard<B>(body: &mut B, bytes_max: u64) -> Option<u64>
 where
     B: HttpBody<Data = Bytes> + Unpin,
 {
@@ -458,11 +465,14 @@ mod tests {
         let whole = Bytes::from_static(b"abcdef");
         let read = collect(&mut Full::new(whole.clone()), 6).await.unwrap();
         assert_eq!(read.as_ptr(), whole.as_ptr());
-        let (mut sender, mut body) = Body::channel(4);
+        let (mut sender, gone, mut body) = Body::channel(4);
         for part in ["ab", "", "cd", "ef"] {
             sender.send_data(Bytes::from(part)).await.unwrap();
         }
         drop(sender);
         assert_eq!(collect(&mut body, 6).await.unwrap(), whole);
+        assert!(!gone.is_cancelled());
+        drop(body);
+        assert!(gone.is_cancelled(), "the writer hears that nobody reads");
     }
 }

@@ -329,7 +329,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_is_passed_on_as_it_arrives() {
-        let (mut sender, body) = Body::channel(1);
+        let (mut sender, _, body) = Body::channel(1);
         let body = std::sync::Mutex::new(Some(body));
         let server = Server::start(Answer(move |_| {
             let body = body.lock().unwrap().take().unwrap();

@@ -327,3 +327,28 @@ fn a_stream_that_breaks_off_leaves_its_unfinished_line() {
     assert_eq!(after.json["index"], 2, "{}", after.json);
     assert_eq!(cluster.agreed_values(&LEARNERS), [json!(1), json!("after")]);
 }
+
+#[test]
+fn lines_that_wait_for_room_go_with_their_caller() {
+    const ROOM: usize = 8;
+    let cluster = Cluster::start_with(|config| config.client.in_flight_max = ROOM);
+    assert_eq!(cluster.client(1).send("before").unwrap().status, 200);
+    for acceptor in ["acceptor1", "acceptor2"] {
+        cluster.pause(acceptor);
+    }
+    let (mut sender, mut answers) = open(&cluster, "?timeout_ms=600000", "", 1 << 20);
+    answers.head();
+    let numbers: Vec<String> = (1..=100).map(|number| number.to_string()).collect();
+    sender.send(numbers.join("\n").as_bytes());
+    cluster.poll("as many lines as there is room for are under way", || {
+        (in_flight(&cluster) == u64::try_from(ROOM).unwrap()).then_some(())
+    });
+    drop((sender, answers));
+    thread::sleep(STALL / 2);
+    for acceptor in ["acceptor1", "acceptor2"] {
+        cluster.resume(acceptor);
+    }
+    cluster.poll("they end", || (in_flight(&cluster) == 0).then_some(()));
+    thread::sleep(STALL / 2);
+    assert_eq!(cluster.agreed_values(&LEARNERS).len(), 1 + ROOM);
+}

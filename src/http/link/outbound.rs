@@ -31,6 +31,9 @@ use crate::http::address::Address;
 use crate::http::body::collect;
 use crate::types::NodeId;
 
+/// Frames written in one go.
+const FRAMES_PER_TURN_MAX: usize = 1024;
+
 /// Bytes that may wait for a peer, beside one frame of any length.
 const QUEUE_BYTES_MAX: usize = 256 << 20;
 
@@ -125,6 +128,8 @@ struct Waiting {
     /// Bytes of all frames that were taken and not written yet, their lengths included.
     bytes: usize,
     is_writing: bool,
+    /// Frames of what is being written.
+    writing: usize,
     is_closed: bool,
 }
 
@@ -171,10 +176,11 @@ impl Connection {
             .into_iter()
             .filter_map(|frame| waiting.push(to, frame, self.frames_max).err())
             .collect();
-        if !waiting.begin() {
+        // At the end the task writes what is left, and nobody else.
+        if waiting.is_closed {
             return refused;
         }
-        let mut batch = std::mem::take(&mut waiting.batch);
+        let Some(mut batch) = waiting.take() else { return refused };
         drop(waiting);
         while let Some(bytes) = batch.next_write() {
             match self.stream.try_write(bytes) {
@@ -191,39 +197,38 @@ impl Connection {
         refused
     }
 
-    /// Writes what waits until nothing does.
-    async fn write_waiting(&self) -> io::Result<()> {
-        loop {
-            let mut batch = {
-                let mut waiting = self.lock();
-                if !waiting.begin() {
-                    return Ok(());
+    /// Writes what waits, up to a limit; where more does, it wakes the task again.
+    async fn write_batch(&self) -> io::Result<()> {
+        let Some(mut batch) = self.lock().take() else { return Ok(()) };
+        while let Some(bytes) = batch.next_write() {
+            match self.stream.try_write(bytes) {
+                Ok(count) => batch.wrote(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.stream.writable().await?;
                 }
-                std::mem::take(&mut waiting.batch)
-            };
-            while let Some(bytes) = batch.next_write() {
-                match self.stream.try_write(bytes) {
-                    Ok(count) => batch.wrote(count),
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        self.stream.writable().await?;
-                    }
-                    Err(error) => return Err(error),
-                }
+                Err(error) => return Err(error),
             }
-            self.lock().end(batch);
         }
+        if self.lock().end(batch) {
+            self.wake.notify_one();
+        }
+        Ok(())
     }
 
-    /// Writes what still waits, and says that nothing follows.
+    /// Writes all that still waits, and says that nothing follows.
     async fn flush(&self) -> io::Result<()> {
         self.lock().is_closed = true;
-        self.write_waiting().await?;
-        // Another that writes at this moment does not wait for anything.
-        while self.lock().is_writing {
+        while !self.is_idle() {
+            self.write_batch().await?;
+            // Another that writes at this moment does not wait for anything.
             tokio::task::yield_now().await;
         }
-        self.write_waiting().await?;
         SockRef::from(&self.stream).shutdown(Shutdown::Write)
+    }
+
+    fn is_idle(&self) -> bool {
+        let waiting = self.lock();
+        !waiting.is_writing && waiting.batch.is_empty()
     }
 
     /// Waits for the end of the direction that carries nothing.
@@ -248,7 +253,9 @@ impl Waiting {
             return Err(SendError::Down(to));
         }
         let bytes = self.bytes.saturating_add(LENGTH_BYTES + frame.len());
-        if self.batch.frames.len() >= frames_max || self.bytes > 0 && bytes > QUEUE_BYTES_MAX {
+        if self.writing + self.batch.frames.len() >= frames_max
+            || self.bytes > 0 && bytes > QUEUE_BYTES_MAX
+        {
             return Err(SendError::Full(to));
         }
         self.bytes = bytes;
@@ -256,17 +263,25 @@ impl Waiting {
         Ok(())
     }
 
-    /// Whether the caller is to write now; then it is the only one until [`Waiting::end`].
-    fn begin(&mut self) -> bool {
-        let begins = !self.is_writing && !self.batch.is_empty();
-        self.is_writing |= begins;
-        begins
+    /// What the caller is to write now, if anything; then it is the only one until
+    /// [`Waiting::end`].
+    fn take(&mut self) -> Option<Batch> {
+        if self.is_writing || self.batch.is_empty() {
+            return None;
+        }
+        let mut batch = std::mem::take(&mut self.batch);
+        let count = batch.frames.len().min(FRAMES_PER_TURN_MAX);
+        self.batch.frames = batch.frames.split_off(count);
+        self.is_writing = true;
+        self.writing = count;
+        Some(batch)
     }
 
     /// Takes back what was not written, before what has arrived meanwhile. Returns whether
     /// something waits.
     fn end(&mut self, mut written: Batch) -> bool {
         self.is_writing = false;
+        self.writing = 0;
         self.bytes -= std::mem::take(&mut written.written);
         written.frames.append(&mut self.batch.frames);
         self.batch = written;
@@ -586,7 +601,7 @@ impl Dialler {
             tokio::select! {
                 biased;
                 end = connection.ended() => return end,
-                written = connection.write_waiting() => {
+                written = connection.write_batch() => {
                     if let Err(error) = written {
                         return End::Broken(error);
                     }

@@ -27,7 +27,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::gateway::{Submitted, Write, Written, key_of};
 use super::{Answer, App, stopping};
-use crate::http::body::{BodySender, NDJSON};
+use crate::http::body::{BodySender, DISCARD_BYTES_MAX, NDJSON, discard};
 use crate::http::lines::{Line, Splitter, Text};
 use crate::http::{Body, Problem, Query};
 use crate::types::IdempotencyKey;
@@ -44,6 +44,9 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Between two attempts of a line that found a queue full.
 const FULL_PAUSE: Duration = Duration::from_millis(20);
+
+/// How long what is still sent to a stream that has ended is read and thrown away.
+const DISCARD_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Answers that are ready leave together, in about so many bytes.
 const CHUNK_BYTES: usize = 16 << 10;
@@ -129,9 +132,10 @@ impl App {
         };
         // `100 Continue` is only said while no answer has begun, so the body comes first there.
         let first = if is_waited_for { reader.chunk().await? } else { Some(Bytes::new()) };
-        let (to, body) = Body::channel(CHUNKS_WAITING_MAX);
+        let (to, gone, body) = Body::channel(CHUNKS_WAITING_MAX);
         let writer = Writer { replies, awaited: VecDeque::new(), to };
-        self.shared.tracker.spawn(async move { tokio::join!(reader.run(first), writer.run()) });
+        let writer = async move { gone.run_until_cancelled_owned(writer.run()).await };
+        self.shared.tracker.spawn(async move { tokio::join!(reader.run(first), writer) });
         let mut response = Response::new(body);
         response.headers_mut().insert(CONTENT_TYPE, NDJSON);
         Ok(response)
@@ -143,12 +147,16 @@ impl App {
         let until = Instant::now() + self.patience(write.timeout_ms);
         let mut settled = self.settled(submitted, "value sent").await;
         while settled.as_ref().is_err_and(|it| it.status() == StatusCode::TOO_MANY_REQUESTS)
-            && Instant::now() < until
             && !self.shared.closing.is_cancelled()
         {
             sleep(FULL_PAUSE).await;
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let timeout_ms = Some(u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
             // What was refused so is certainly not applied, so it may have another name.
-            settled = match self.submit(write.clone()).await {
+            settled = match self.submit(Write { timeout_ms, ..write.clone() }).await {
                 Ok(submitted) => self.settled(submitted, "value sent").await,
                 Err(problem) => Err(problem),
             };
@@ -170,11 +178,22 @@ impl Reader {
             None => stopping(),
         };
         let number = self.next_line;
-        let problem = super::gateway::not_applied(problem)
-            .hint(format!("nothing from line {number} on was taken: send it again"));
-        let last = refused(number, problem);
+        let hint = if self.key.is_some() {
+            // The keys go by the numbers of the lines.
+            format!(
+                "nothing from line {number} on was taken: send all lines again under the same key, \
+                 and none is applied twice"
+            )
+        } else {
+            format!("nothing from line {number} on was taken: send it again")
+        };
+        let last = refused(number, super::gateway::not_applied(problem).hint(hint));
+        let Self { mut body, replies, .. } = self;
         // The writer ends before this one only when the caller has gone.
-        drop(self.replies.send(Box::pin(std::future::ready(last))).await);
+        drop(replies.send(Box::pin(std::future::ready(last))).await);
+        drop(replies);
+        // A caller who is still sending would meet a cut connection before the answers.
+        drop(timeout(DISCARD_TIMEOUT, discard(&mut body, DISCARD_BYTES_MAX)).await);
     }
 
     async fn take_all(&mut self, first: Option<Bytes>) -> Result<(), End> {
@@ -444,7 +463,7 @@ mod tests {
     #[tokio::test]
     async fn answers_leave_in_the_order_of_their_lines_and_those_that_are_ready_together() {
         let (sender, replies) = mpsc::channel::<Reply>(8);
-        let (to, mut body) = Body::channel(CHUNKS_WAITING_MAX);
+        let (to, _, mut body) = Body::channel(CHUNKS_WAITING_MAX);
         let (late, waits) = tokio::sync::oneshot::channel::<Vec<u8>>();
         let ready = |text: &str| -> Reply { Box::pin(std::future::ready(text.into())) };
         sender.send(ready("1\n")).await.unwrap();
@@ -464,7 +483,7 @@ mod tests {
     #[tokio::test]
     async fn a_late_answer_does_not_keep_the_next_ones_from_going_on() {
         let (sender, replies) = mpsc::channel::<Reply>(LINES_AWAITED_MAX + 1);
-        let (to, mut body) = Body::channel(CHUNKS_WAITING_MAX);
+        let (to, _, mut body) = Body::channel(CHUNKS_WAITING_MAX);
         let begun = Arc::new(tokio::sync::Barrier::new(LINES_AWAITED_MAX));
         for _ in 0..LINES_AWAITED_MAX {
             let begun = begun.clone();

@@ -297,10 +297,7 @@ impl Proposer {
         while leading.in_flight.len() < self.config.settings.window_slots {
             let (slot, batch, owners) = if let Some((slot, batch)) = leading.open.pop_first() {
                 (slot, batch, Vec::new())
-            } else if self.queue.is_empty()
-                || self.queue.bytes()
-                    < self.config.settings.batch_bytes_min.saturating_mul(leading.in_flight.len())
-            {
+            } else if !self.queue.is_worth_a_slot(&self.config.settings, leading.in_flight.len()) {
                 return;
             } else {
                 let (batch, owners) = self.queue.take_batch(

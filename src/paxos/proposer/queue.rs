@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
+use super::ProposerSettings;
 use crate::types::{Batch, BatchBuilder, Name, NodeId};
 
 /// The message that brought a command: its gateway, and the gateway's number for it.
@@ -47,9 +48,16 @@ impl Queue {
         self.waiting.is_empty()
     }
 
-    /// Bytes of what waits.
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
+    /// Whether what waits is worth a slot beside `in_flight` others: enough for each of them, or a
+    /// whole batch, or all that may wait.
+    pub(super) fn is_worth_a_slot(&self, settings: &ProposerSettings, in_flight: usize) -> bool {
+        let bytes_min = settings
+            .batch_bytes_min
+            .saturating_mul(in_flight)
+            .min(settings.batch_bytes_max)
+            .min(self.bytes_max / 2);
+        let commands_max = settings.batch_commands_max.min(self.commands_max);
+        !self.is_empty() && (self.bytes >= bytes_min || self.len() >= commands_max)
     }
 
     pub(super) fn contains(&self, name: Name) -> bool {

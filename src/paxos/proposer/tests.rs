@@ -451,6 +451,22 @@ fn what_is_too_little_for_a_slot_beside_those_in_flight_is_the_next_batch() {
 }
 
 #[test]
+fn a_whole_batch_is_worth_a_slot_however_few_its_bytes() {
+    let mut lab = Lab::leading();
+    let settings = ProposerSettings { batch_bytes_min: 1 << 20, ..config(1).settings };
+    // Bytes that no batch holds are not waited for.
+    assert!(settings.batch_bytes_min > BATCH_BYTES);
+    lab.step(Input::Settings(settings));
+    lab.submit(1, &[write(1, 1, &["a"])]);
+    let batch: Vec<_> = (2..).take(BATCH_COMMANDS).map(|it| write(1, it, &["a"])).collect();
+    let (last, others) = batch.split_last().unwrap();
+    lab.submit(2, others);
+    assert_eq!(lab.status().in_flight, 1);
+    lab.submit(3, std::slice::from_ref(last));
+    assert_eq!((lab.status().in_flight, lab.status().queued), (2, 0));
+}
+
+#[test]
 fn one_round_of_inputs_becomes_one_batch_up_to_its_limits() {
     let mut lab = Lab::leading();
     let five: Vec<_> = (1..=5).map(|number| write(1, number, &["a"])).collect();
