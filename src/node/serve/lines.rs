@@ -24,6 +24,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::gateway::{Submitted, Write, Written, key_of};
 use super::{Answer, App, stopping};
@@ -90,6 +91,8 @@ struct Reader {
     room: Arc<Semaphore>,
     room_bytes_max: usize,
     replies: mpsc::Sender<Reply>,
+    /// The node stops, or the body broke off: what waits for room waits no more.
+    ending: CancellationToken,
 }
 
 /// Writes answers in the order of their lines.
@@ -129,6 +132,7 @@ impl App {
             room: Arc::new(Semaphore::new(limits.request_bytes)),
             room_bytes_max: limits.request_bytes,
             replies: sender,
+            ending: self.shared.closing.child_token(),
         };
         // `100 Continue` is only said while no answer has begun, so the body comes first there.
         let first = if is_waited_for { reader.chunk().await? } else { Some(Bytes::new()) };
@@ -143,11 +147,16 @@ impl App {
 
     /// What becomes of a line. Where a queue is full it waits for room, as long as a write may
     /// take: many lines are no reason to refuse some.
-    async fn line_settled(&self, submitted: Submitted, write: Write) -> Result<Written, Problem> {
+    async fn line_settled(
+        &self,
+        submitted: Submitted,
+        write: Write,
+        ending: &CancellationToken,
+    ) -> Result<Written, Problem> {
         let until = Instant::now() + self.patience(write.timeout_ms);
         let mut settled = self.settled(submitted, "value sent").await;
         while settled.as_ref().is_err_and(|it| it.status() == StatusCode::TOO_MANY_REQUESTS)
-            && !self.shared.closing.is_cancelled()
+            && !ending.is_cancelled()
         {
             sleep(FULL_PAUSE).await;
             let left = until.saturating_duration_since(Instant::now());
@@ -174,7 +183,10 @@ impl Reader {
         let ended = closing.run_until_cancelled(self.take_all(first)).await;
         let problem = match ended {
             Some(Ok(()) | Err(End::Gone)) => return,
-            Some(Err(End::Failed(problem))) => problem,
+            Some(Err(End::Failed(problem))) => {
+                self.ending.cancel();
+                problem
+            }
             None => stopping(),
         };
         let number = self.next_line;
@@ -249,7 +261,7 @@ impl Reader {
                     is_list: false,
                 };
                 let submitted = self.app.submit(write.clone()).await;
-                let reply = reply(self.app.clone(), line.number, submitted, write, room);
+                let reply = self.reply(line.number, submitted, write, room);
                 place.send(reply);
                 return Ok(());
             }
@@ -257,6 +269,28 @@ impl Reader {
         };
         let reply: Reply = Box::pin(std::future::ready(reply));
         self.replies.send(reply).await.map_err(|_| End::Gone)
+    }
+
+    /// The reply to a line that was handed on; `room` is held until then.
+    fn reply(
+        &self,
+        number: u64,
+        submitted: Result<Submitted, Problem>,
+        write: Write,
+        room: OwnedSemaphorePermit,
+    ) -> Reply {
+        let (app, ending) = (self.app.clone(), self.ending.clone());
+        Box::pin(async move {
+            let settled = match submitted {
+                Ok(submitted) => app.line_settled(submitted, write, &ending).await,
+                Err(problem) => Err(problem),
+            };
+            drop(room);
+            match settled {
+                Ok(written) => accepted(number, &written),
+                Err(problem) => refused(number, problem),
+            }
+        })
     }
 }
 
@@ -318,27 +352,6 @@ impl Writer {
             None => Poll::Pending,
         }
     }
-}
-
-/// The reply to a line that was handed on; `room` is held until then.
-fn reply(
-    app: Arc<App>,
-    number: u64,
-    submitted: Result<Submitted, Problem>,
-    write: Write,
-    room: OwnedSemaphorePermit,
-) -> Reply {
-    Box::pin(async move {
-        let settled = match submitted {
-            Ok(submitted) => app.line_settled(submitted, write).await,
-            Err(problem) => Err(problem),
-        };
-        drop(room);
-        match settled {
-            Ok(written) => accepted(number, &written),
-            Err(problem) => refused(number, problem),
-        }
-    })
 }
 
 fn accepted(line: u64, written: &Written) -> Vec<u8> {
