@@ -217,9 +217,7 @@ where
             let rest = timeout(limit.read_timeout, rest).await.ok().flatten();
             Err(too_large(rest.map(|rest| read + rest)))
         }
-        Ok(Err(CollectError::Broken(error))) => {
-            Err(Problem::bad_request("Incomplete body").detail(format!("read the body: {error}")))
-        }
+        Ok(Err(CollectError::Broken(error))) => Err(incomplete(&error)),
         Err(_) => Err(Problem::request_timeout(limit.read_timeout)),
     }
 }
@@ -307,6 +305,12 @@ where
         joined.extend_from_slice(&data);
     }
     Ok(if joined.is_empty() { only } else { joined.freeze() })
+}
+
+/// The refusal of a body that broke off.
+#[must_use]
+pub fn incomplete(error: &impl std::fmt::Display) -> Problem {
+    Problem::bad_request("Incomplete body").detail(format!("read the body: {error}"))
 }
 
 /// Reads `body` to its end and keeps nothing; how much there was, or nothing when it is

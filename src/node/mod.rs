@@ -157,13 +157,11 @@ impl Shared {
 
     /// Sends the messages of a turn, and has them on their way before it returns where it can: no
     /// other task must be woken for them, and those to one node leave together.
-    pub fn send_now(&self, epoch: Option<EpochDigest>, outbounds: Vec<Outbound>) {
-        let (here, there): (Vec<_>, _) =
-            outbounds.into_iter().partition(|outbound| outbound.to() == self.me.id);
-        for outbound in here {
+    pub fn send_now(&self, epoch: Option<EpochDigest>, mut outbounds: Vec<Outbound>) {
+        for outbound in outbounds.extract_if(.., |outbound| outbound.to() == self.me.id) {
             self.send(epoch, outbound);
         }
-        for _ in 0..self.peers.send_now(epoch, there) {
+        for _ in 0..self.peers.send_now(epoch, outbounds) {
             self.metrics.dropped();
         }
     }

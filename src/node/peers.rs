@@ -72,9 +72,8 @@ impl Peers {
     /// Sends a message, or drops it where there is no link: every message of the protocol is sent
     /// again or asked for again when it matters. Tells whether it was taken.
     pub fn send(&self, epoch: Option<EpochDigest>, outbound: Outbound) -> bool {
-        let (to, message) = outbound.into_parts();
-        let envelope = Envelope { from: self.me, epoch, message };
-        let sent = self.links.send(to, wire::encode(&envelope));
+        let (to, frame) = self.frame(epoch, outbound);
+        let sent = self.links.send(to, frame);
         if let Err(error) = &sent {
             debug!(%to, %error, "message dropped");
         }
@@ -87,8 +86,7 @@ impl Peers {
         // In the order in which they were meant to leave, and a few nodes at most.
         let mut by_node = Vec::<(NodeId, Vec<Bytes>)>::new();
         for outbound in outbounds {
-            let (to, message) = outbound.into_parts();
-            let frame = wire::encode(&Envelope { from: self.me, epoch, message });
+            let (to, frame) = self.frame(epoch, outbound);
             match by_node.iter_mut().find(|(node, _)| *node == to) {
                 Some((_, frames)) => frames.push(frame),
                 None => by_node.push((to, vec![frame])),
@@ -102,6 +100,11 @@ impl Peers {
             }
         }
         dropped
+    }
+
+    fn frame(&self, epoch: Option<EpochDigest>, outbound: Outbound) -> (NodeId, Bytes) {
+        let (to, message) = outbound.into_parts();
+        (to, wire::encode(&Envelope { from: self.me, epoch, message }))
     }
 
     /// Whether messages to `node` leave now.

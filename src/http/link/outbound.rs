@@ -127,9 +127,8 @@ struct Waiting {
     batch: Batch,
     /// Bytes of all frames that were taken and not written yet, their lengths included.
     bytes: usize,
-    is_writing: bool,
-    /// Frames of what is being written.
-    writing: usize,
+    /// Frames of what is being written, while somebody writes.
+    writing: Option<usize>,
     is_closed: bool,
 }
 
@@ -161,7 +160,7 @@ impl Connection {
     fn push(&self, to: NodeId, frame: Bytes) -> Result<(), SendError> {
         let mut waiting = self.lock();
         waiting.push(to, frame, self.frames_max)?;
-        if !waiting.is_writing {
+        if waiting.writing.is_none() {
             drop(waiting);
             self.wake.notify_one();
         }
@@ -182,37 +181,31 @@ impl Connection {
         }
         let Some(mut batch) = waiting.take() else { return refused };
         drop(waiting);
-        while let Some(bytes) = batch.next_write() {
-            match self.stream.try_write(bytes) {
-                Ok(count) => batch.wrote(count),
-                // The task meets the same error, and ends the link.
-                Err(_) => break,
-            }
+        if let Err(error) = batch.try_write(&self.stream) {
+            debug!(%to, %error, "left to the link's task, which meets the same error");
         }
-        let mut waiting = self.lock();
-        if waiting.end(batch) {
-            drop(waiting);
-            self.wake.notify_one();
-        }
+        self.end(batch);
         refused
     }
 
     /// Writes what waits, up to a limit; where more does, it wakes the task again.
     async fn write_batch(&self) -> io::Result<()> {
         let Some(mut batch) = self.lock().take() else { return Ok(()) };
-        while let Some(bytes) = batch.next_write() {
-            match self.stream.try_write(bytes) {
-                Ok(count) => batch.wrote(count),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.stream.writable().await?;
-                }
-                Err(error) => return Err(error),
+        while let Err(error) = batch.try_write(&self.stream) {
+            if error.kind() != io::ErrorKind::WouldBlock {
+                return Err(error);
             }
+            self.stream.writable().await?;
         }
+        self.end(batch);
+        Ok(())
+    }
+
+    /// Gives back what was taken, written or not; the task writes what waits now.
+    fn end(&self, batch: Batch) {
         if self.lock().end(batch) {
             self.wake.notify_one();
         }
-        Ok(())
     }
 
     /// Writes all that still waits, and says that nothing follows.
@@ -228,7 +221,7 @@ impl Connection {
 
     fn is_idle(&self) -> bool {
         let waiting = self.lock();
-        !waiting.is_writing && waiting.batch.is_empty()
+        waiting.writing.is_none() && waiting.batch.is_empty()
     }
 
     /// Waits for the end of the direction that carries nothing.
@@ -253,7 +246,7 @@ impl Waiting {
             return Err(SendError::Down(to));
         }
         let bytes = self.bytes.saturating_add(LENGTH_BYTES + frame.len());
-        if self.writing + self.batch.frames.len() >= frames_max
+        if self.writing.unwrap_or(0) + self.batch.frames.len() >= frames_max
             || self.bytes > 0 && bytes > QUEUE_BYTES_MAX
         {
             return Err(SendError::Full(to));
@@ -266,22 +259,20 @@ impl Waiting {
     /// What the caller is to write now, if anything; then it is the only one until
     /// [`Waiting::end`].
     fn take(&mut self) -> Option<Batch> {
-        if self.is_writing || self.batch.is_empty() {
+        if self.writing.is_some() || self.batch.is_empty() {
             return None;
         }
         let mut batch = std::mem::take(&mut self.batch);
         let count = batch.frames.len().min(FRAMES_PER_TURN_MAX);
         self.batch.frames = batch.frames.split_off(count);
-        self.is_writing = true;
-        self.writing = count;
+        self.writing = Some(count);
         Some(batch)
     }
 
     /// Takes back what was not written, before what has arrived meanwhile. Returns whether
     /// something waits.
     fn end(&mut self, mut written: Batch) -> bool {
-        self.is_writing = false;
-        self.writing = 0;
+        self.writing = None;
         self.bytes -= std::mem::take(&mut written.written);
         written.frames.append(&mut self.batch.frames);
         self.batch = written;
@@ -326,13 +317,18 @@ impl Batch {
         (!next.is_empty()).then_some(next)
     }
 
-    fn wrote(&mut self, count: usize) {
-        self.written += count;
-        if self.buffer.is_empty() {
-            self.large.advance(count);
-        } else {
-            self.buffer.advance(count);
+    /// Writes all that the stream takes without waiting.
+    fn try_write(&mut self, stream: &TcpStream) -> io::Result<()> {
+        while let Some(bytes) = self.next_write() {
+            let count = stream.try_write(bytes)?;
+            self.written += count;
+            if self.buffer.is_empty() {
+                self.large.advance(count);
+            } else {
+                self.buffer.advance(count);
+            }
         }
+        Ok(())
     }
 }
 

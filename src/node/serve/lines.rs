@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::gateway::{Submitted, Write, Written, key_of};
 use super::{Answer, App, stopping};
-use crate::http::body::{BodySender, DISCARD_BYTES_MAX, NDJSON, discard};
+use crate::http::body::{BodySender, DISCARD_BYTES_MAX, NDJSON, discard, incomplete};
 use crate::http::lines::{Line, Splitter, Text};
 use crate::http::{Body, Problem, Query};
 use crate::types::IdempotencyKey;
@@ -149,28 +149,27 @@ impl App {
     /// take: many lines are no reason to refuse some.
     async fn line_settled(
         &self,
-        submitted: Submitted,
+        mut submitted: Result<Submitted, Problem>,
         write: Write,
         ending: &CancellationToken,
     ) -> Result<Written, Problem> {
         let until = Instant::now() + self.patience(write.timeout_ms);
-        let mut settled = self.settled(submitted, "value sent").await;
-        while settled.as_ref().is_err_and(|it| it.status() == StatusCode::TOO_MANY_REQUESTS)
-            && !ending.is_cancelled()
-        {
+        loop {
+            let settled = self.settled(submitted?, "value sent").await;
+            let is_full =
+                settled.as_ref().is_err_and(|it| it.status() == StatusCode::TOO_MANY_REQUESTS);
+            if !is_full || ending.is_cancelled() {
+                return settled;
+            }
             sleep(FULL_PAUSE).await;
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                break;
+                return settled;
             }
             let timeout_ms = Some(u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
             // What was refused so is certainly not applied, so it may have another name.
-            settled = match self.submit(Write { timeout_ms, ..write.clone() }).await {
-                Ok(submitted) => self.settled(submitted, "value sent").await,
-                Err(problem) => Err(problem),
-            };
+            submitted = self.submit(Write { timeout_ms, ..write.clone() }).await;
         }
-        settled
     }
 }
 
@@ -235,10 +234,7 @@ impl Reader {
                         return Ok(Some(data));
                     }
                 }
-                Some(Err(error)) => {
-                    return Err(Problem::bad_request("Incomplete body")
-                        .detail(format!("read the body: {error}")));
-                }
+                Some(Err(error)) => return Err(incomplete(&error)),
             }
         }
     }
@@ -281,10 +277,7 @@ impl Reader {
     ) -> Reply {
         let (app, ending) = (self.app.clone(), self.ending.clone());
         Box::pin(async move {
-            let settled = match submitted {
-                Ok(submitted) => app.line_settled(submitted, write, &ending).await,
-                Err(problem) => Err(problem),
-            };
+            let settled = app.line_settled(submitted, write, &ending).await;
             drop(room);
             match settled {
                 Ok(written) => accepted(number, &written),
