@@ -669,17 +669,26 @@ pub(super) async fn restore_responses(shared: Arc<Shared>, gateway: GatewayHandl
     let limit = shared.config().client.responses_kept;
     let path = format!("/deliveries/{}?limit={limit}", shared.me.id);
     for attempt in 0..60_u32 {
+        // One may lag; what was answered, one of them has delivered.
+        let mut furthest: Option<Vec<gateway::Response>> = None;
         for (_, address) in learners(&shared) {
             let Ok(reply) = shared.http.get(&address, &path, RETRY * 5).await else { continue };
             if reply.status != StatusCode::OK {
                 continue;
             }
-            if let Some(older) = read_deliveries(&reply.body, shared.clock.unix_ms()) {
-                if !gateway.tell(Call::Restore(older)).await {
-                    debug!("the gateway has stopped");
-                }
-                return;
+            let Some(older) = read_deliveries(&reply.body, shared.clock.unix_ms()) else {
+                continue;
+            };
+            let newest = |it: &Vec<gateway::Response>| it.last().map(|response| response.index);
+            if furthest.as_ref().is_none_or(|known| newest(&older) > newest(known)) {
+                furthest = Some(older);
             }
+        }
+        if let Some(older) = furthest {
+            if !gateway.tell(Call::Restore(older)).await {
+                debug!("the gateway has stopped");
+            }
+            return;
         }
         let pause = Duration::from_millis(200 * u64::from(attempt.min(10) + 1));
         if shared.stop.run_until_cancelled(sleep(pause)).await.is_none() {
