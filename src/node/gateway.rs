@@ -173,7 +173,7 @@ pub fn start(shared: &Arc<Shared>, inbox: mpsc::Receiver<Input<ToClient, Call>>)
         responses: VecDeque::new(),
         newest: None,
         teller: None,
-        questions: Questions::default(),
+        questions: Questions::new(shared.chance_u64()),
         sends: Vec::new(),
     };
     shared.tracker.spawn(task.run(inbox));

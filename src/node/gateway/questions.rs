@@ -12,7 +12,7 @@ use crate::types::LearnerId;
 const WAITING_MAX: usize = 8192;
 
 /// The questions of a gateway.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Questions {
     newest: u64,
     waiting: BTreeMap<u64, (LearnerId, oneshot::Sender<Option<Bytes>>)>,
@@ -20,6 +20,13 @@ pub(super) struct Questions {
 }
 
 impl Questions {
+    /// Those of a gateway that starts. `first` is drawn: a learner that was stopped for a while may
+    /// yet answer what the gateway asked in an earlier life, and that must fit no question of this
+    /// one.
+    pub(super) fn new(first: u64) -> Self {
+        Self { newest: first, waiting: BTreeMap::new(), unsent: BTreeMap::new() }
+    }
+
     /// Asks `learner` at the end of the turn.
     pub(super) fn ask(
         &mut self,
@@ -34,7 +41,7 @@ impl Questions {
             crate::node::answer(reply, None);
             return;
         }
-        self.newest += 1;
+        self.newest = self.newest.wrapping_add(1);
         let number = self.newest;
         self.waiting.insert(number, (learner, reply));
         self.unsent.entry(learner).or_default().push(Question { number, reading });
@@ -82,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_question_is_sent_once_and_answered_by_its_number() {
-        let mut questions = Questions::default();
+        let mut questions = Questions::new(0);
         let mut told = [ask(&mut questions, learner(7)), ask(&mut questions, learner(7))];
         let sent = questions.take();
         let numbers: Vec<u64> = sent[&learner(7)].iter().map(|it| it.number).collect();
@@ -99,8 +106,21 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_to_an_earlier_life_fits_no_question_of_this_one() {
+        let mut earlier = Questions::new(3);
+        ask(&mut earlier, learner(7));
+        let asked: Vec<Question> = earlier.take().into_values().flatten().collect();
+        let mut questions = Questions::new(1 << 40);
+        let mut told = ask(&mut questions, learner(7));
+        for Question { number, .. } in asked {
+            questions.on_page(Page { number, body: Some(Bytes::from_static(b"{}")) });
+        }
+        assert!(told.try_recv().is_err());
+    }
+
+    #[test]
     fn what_a_lost_learner_was_asked_goes_elsewhere() {
-        let mut questions = Questions::default();
+        let mut questions = Questions::new(u64::MAX);
         let mut lost = ask(&mut questions, learner(7));
         let mut kept = ask(&mut questions, learner(8));
         questions.on_down(learner(7));
@@ -111,7 +131,7 @@ mod tests {
 
     #[test]
     fn no_more_wait_than_may_but_those_who_have_gone_do_not_count() {
-        let mut questions = Questions::default();
+        let mut questions = Questions::new(0);
         let mut told: Vec<_> = (0..WAITING_MAX).map(|_| ask(&mut questions, learner(7))).collect();
         assert_eq!(ask(&mut questions, learner(7)).try_recv().unwrap(), None);
         told.truncate(WAITING_MAX / 2);
