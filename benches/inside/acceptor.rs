@@ -73,6 +73,7 @@ impl<S: Storage> Acceptor<S> {
                 ballot: ballot(),
                 slot: self.asked,
                 first_unchosen: self.asked,
+                learner: None,
                 batch: batch.clone(),
             })
         };
@@ -90,7 +91,7 @@ impl<S: Storage> Acceptor<S> {
         let accepts = self.accepts(count, batch);
         let replies = self.turn(accepts);
         assert_eq!(Ok(count), u64::try_from(replies.len()), "each accept is answered");
-        let is_vote = |reply: &((), Reply)| matches!(reply.1, Reply::Vote(_));
+        let is_vote = |reply: &((), Reply)| matches!(reply.1, Reply::Vote { .. });
         assert!(replies.iter().all(is_vote), "each answer is a vote");
         assert_eq!(self.highest_voted(), self.asked, "no slot was left out");
     }

@@ -40,7 +40,13 @@ pub(crate) fn bench(criterion: &mut Criterion) {
 fn accept() -> Message {
     let (ballot, slot) = (ballot(), Slot::new(1_000_000));
     let batch = Batch::of(&Commands::default().next());
-    Message::Acceptor(ToAcceptor::Accept { ballot, slot, first_unchosen: slot, batch })
+    Message::Acceptor(ToAcceptor::Accept {
+        ballot,
+        slot,
+        first_unchosen: slot,
+        learner: None,
+        batch,
+    })
 }
 
 fn vote() -> Message {

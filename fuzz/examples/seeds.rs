@@ -158,6 +158,7 @@ fn to_acceptors() -> Vec<Message> {
             ballot,
             slot,
             first_unchosen: slot,
+            learner: Some(LearnerId(node(7))),
             batch: batch(),
         }),
         Message::Acceptor(ToAcceptor::Mark { nonce: 8 }),
@@ -213,6 +214,7 @@ fn to_others() -> Vec<Message> {
     let learners = [
         ToLearner::Vote(vote()),
         ToLearner::Proposed(Accepted { slot, ballot, batch: batch() }),
+        ToLearner::Chosen(Accepted { slot, ballot, batch: batch() }),
         ToLearner::Heartbeat { ballot, first_unchosen: slot },
         ToLearner::Votes {
             acceptor,

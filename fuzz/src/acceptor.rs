@@ -142,7 +142,7 @@ impl Word {
             (ToAcceptor::Prepare { ballot, from_slot }, Reply::Promise { .. }) => {
                 self.hear_promise(*ballot, *from_slot, reply);
             }
-            (ToAcceptor::Accept { ballot, slot, batch, .. }, Reply::Vote(vote)) => {
+            (ToAcceptor::Accept { ballot, slot, batch, .. }, Reply::Vote { vote, .. }) => {
                 assert_eq!((vote.slot, vote.ballot), (*slot, *ballot), "it votes as it was asked");
                 assert_eq!(vote.digest, batch.digest(), "it votes for what was proposed");
                 self.hear_vote(*slot, *ballot, vote.digest);
@@ -274,6 +274,7 @@ fn request(input: &mut Input<'_>) -> Request {
             ballot: ballot(input),
             slot: slot(input),
             first_unchosen: slot(input),
+            learner: None,
             batch: batch(input),
         },
     };

@@ -57,7 +57,9 @@ fn check_batch(batch: &Batch) {
 fn batches(envelope: &Envelope) -> Vec<&Batch> {
     match &envelope.message {
         Message::Acceptor(ToAcceptor::Accept { batch, .. })
-        | Message::Learner(ToLearner::Proposed(Accepted { batch, .. })) => vec![batch],
+        | Message::Learner(
+            ToLearner::Proposed(Accepted { batch, .. }) | ToLearner::Chosen(Accepted { batch, .. }),
+        ) => vec![batch],
         Message::Proposer(ToProposer::Promise { accepted: list, .. })
         | Message::Learner(
             ToLearner::Votes { votes: list, .. } | ToLearner::Entries { entries: list, .. },

@@ -363,7 +363,7 @@ impl AcceptorHost {
         out
     }
 
-    /// Each reply goes to the one that asked, a vote to every learner as well.
+    /// Each reply goes to the one that asked, a vote to the learners as well.
     fn send(&self, to: NodeId, reply: Reply, out: &mut Vec<Output>) {
         let acceptor = self.me;
         let proposer = ProposerId(to);
@@ -384,8 +384,9 @@ impl AcceptorHost {
                 };
                 Outbound::Proposer(proposer, promise)
             }
-            Reply::Vote(vote) => {
-                for &learner in &self.learners {
+            Reply::Vote { vote, learner } => {
+                let all = learner.is_none().then_some(&self.learners).into_iter().flatten();
+                for &learner in learner.iter().chain(all) {
                     out.push(Output::Send(Outbound::Learner(learner, ToLearner::Vote(vote))));
                 }
                 Outbound::Proposer(proposer, ToProposer::Vote(vote))

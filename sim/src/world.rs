@@ -643,7 +643,7 @@ impl World {
         let storage = node.disk.borrow().id;
         let who = (acceptor, storage);
         match reply {
-            Reply::Vote(vote) => self.oracle.on_vote(storage, *vote),
+            Reply::Vote { vote, .. } => self.oracle.on_vote(storage, *vote),
             Reply::Promise { ballot, from_slot, accepted, next_slot, trimmed_slot } => {
                 let page = (*from_slot, *next_slot);
                 self.oracle.on_promise(who, *ballot, page, accepted, *trimmed_slot);

@@ -338,10 +338,13 @@ impl Worker {
 
     fn release(&self, caller: Caller, from: NodeId, reply: Reply, out: &mut Vec<Outbound>) {
         self.note(from, &reply);
-        if let Reply::Vote(vote) = &reply {
-            let learners = self.shared.peers.directory().borrow().learners();
-            let vote = ToLearner::Vote(*vote);
-            out.extend(learners.into_iter().map(|to| Outbound::Learner(to, vote.clone())));
+        if let Reply::Vote { vote, learner } = reply {
+            let learners = match learner {
+                Some(learner) => BTreeSet::from([learner]),
+                None => self.shared.peers.directory().borrow().learners(),
+            };
+            let tell = |to| Outbound::Learner(to, ToLearner::Vote(vote));
+            out.extend(learners.into_iter().map(tell));
         }
         match caller {
             Caller::Http(caller) => {
@@ -376,7 +379,7 @@ impl Worker {
                     trimmed_slot,
                 })
             }
-            Reply::Vote(vote) => proposer(ToProposer::Vote(vote)),
+            Reply::Vote { vote, .. } => proposer(ToProposer::Vote(vote)),
             Reply::Nack { ballot, slot, refusal } => {
                 proposer(ToProposer::Nack { acceptor, ballot, slot, refusal })
             }
@@ -393,7 +396,7 @@ impl Worker {
             Reply::Promise { ballot, .. } => {
                 Event::Promises { ballot: *ballot, proposer: ballot.proposer }
             }
-            Reply::Vote(vote) => Event::Accepts { ballot: vote.ballot, slot: vote.slot },
+            Reply::Vote { vote, .. } => Event::Accepts { ballot: vote.ballot, slot: vote.slot },
             Reply::Nack { ballot, slot, .. } => {
                 Event::Refused { ballot: *ballot, slot: *slot, peer: from }
             }
@@ -515,6 +518,7 @@ mod tests {
             ballot: Ballot::from_proposal_number(101).unwrap(),
             slot: Slot::FIRST,
             first_unchosen: Slot::FIRST,
+            learner: None,
             batch: Batch::from_bytes(Bytes::from(vec![0; bytes])),
         };
         let request = Request { from: NodeId::new(1).unwrap(), epoch: None, message };

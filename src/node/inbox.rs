@@ -167,6 +167,7 @@ mod tests {
             ballot: Ballot::from_proposal_number(101).unwrap(),
             slot: Slot::FIRST,
             first_unchosen: Slot::FIRST,
+            learner: None,
             batch: Batch::from_bytes(Bytes::from_static(b"value")),
         });
         let frame = wire::encode(&Envelope { from: link, epoch: None, message });

@@ -59,8 +59,13 @@ pub enum Reply {
         /// Chosen and forgotten through this slot.
         trimmed_slot: Slot,
     },
-    /// Phase 2b, for the proposer and for every learner.
-    Vote(Vote),
+    /// Phase 2b, for the proposer and for the learners.
+    Vote {
+        /// The vote.
+        vote: Vote,
+        /// The one learner that counts it; all do where it is absent.
+        learner: Option<LearnerId>,
+    },
     /// A refused prepare, or accept where a slot is named.
     Nack {
         /// The ballot refused.
@@ -250,8 +255,8 @@ impl Acceptor {
                 Pending::in_order(Reply::OtherEpoch)
             }
             ToAcceptor::Prepare { ballot, from_slot } => self.on_prepare(*ballot, *from_slot),
-            ToAcceptor::Accept { ballot, slot, first_unchosen, batch } => {
-                self.on_accept(*ballot, *slot, *first_unchosen, batch)
+            ToAcceptor::Accept { ballot, slot, first_unchosen, learner, batch } => {
+                self.on_accept(*ballot, *slot, *first_unchosen, *learner, batch)
             }
             ToAcceptor::Mark { nonce } => {
                 Pending::in_order(Reply::Mark { nonce: *nonce, slot: self.mark() })
@@ -382,6 +387,7 @@ impl Acceptor {
         ballot: Ballot,
         slot: Slot,
         first_unchosen: Slot,
+        learner: Option<LearnerId>,
         batch: &Batch,
     ) -> Pending<Reply> {
         if let Some(refusal) = self.refuses(ballot, slot, first_unchosen, batch) {
@@ -389,9 +395,10 @@ impl Acceptor {
         }
         self.vote(Accepted { slot, ballot, batch: batch.clone() });
         assert!(self.promised == Some(ballot), "an accept raises the promise");
+        let vote = Vote { acceptor: self.config.me, slot, ballot, digest: batch.digest() };
         Pending::after(
             Record::Vote { ballot, slot, batch: batch.clone() },
-            Reply::Vote(Vote { acceptor: self.config.me, slot, ballot, digest: batch.digest() }),
+            Reply::Vote { vote, learner },
         )
     }
 

@@ -129,6 +129,9 @@ pub enum ToAcceptor {
         /// Every slot below is chosen; it bounds how far ahead of an acceptor that was away a
         /// leader may be.
         first_unchosen: Slot,
+        /// The one learner that counts the votes: the leader tells the others what is chosen. All
+        /// count where it is absent.
+        learner: Option<LearnerId>,
         /// Its value.
         batch: Batch,
     },
@@ -314,6 +317,8 @@ pub enum ToLearner {
     Vote(Vote),
     /// A leader's proposal: the value that votes will name by digest.
     Proposed(Accepted),
+    /// A leader's proposal for which it has counted a quorum of votes.
+    Chosen(Accepted),
     /// The leader lives; everything below `first_unchosen` is chosen.
     Heartbeat {
         /// Its ballot.

@@ -91,6 +91,8 @@ bugs! {
     HandOverWithoutPhase1,
     /// A proposer takes a gateway's message again when it comes again.
     TakeMessageTwice,
+    /// A leader tells learners that a proposal is chosen at the first vote for it.
+    TellBeforeChosen,
     /// A leader that steps down says of what it has in flight that it was never proposed.
     RefuseInFlight,
 

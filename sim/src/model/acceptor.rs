@@ -145,7 +145,7 @@ impl Acceptors {
                 machine.said = machine.said.max(Some(ballot));
                 Some(Answer { id: self.lexicon.reply(reply), is_refusal: false })
             }
-            Reply::Vote(vote) => {
+            Reply::Vote { vote, .. } => {
                 assert!(vote.acceptor == ground::acceptor(machine.place), "it votes for itself");
                 machine.said = machine.said.max(Some(vote.ballot));
                 machine.cast = machine.cast.or(self.lexicon.vote(vote));

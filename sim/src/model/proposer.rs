@@ -293,7 +293,7 @@ fn to_proposer(reply: Reply, place: usize) -> Option<ToProposer> {
             ToProposer::Nack { acceptor, ballot, slot, refusal }
         }
         Reply::Identity(_)
-        | Reply::Vote(_)
+        | Reply::Vote { .. }
         | Reply::Mark { .. }
         | Reply::Votes { .. }
         | Reply::Noted { .. }

@@ -165,7 +165,9 @@ pub(crate) fn proposals(message: &Message) -> Vec<Accepted> {
         Message::Acceptor(ToAcceptor::Accept { ballot, slot, batch, .. }) => {
             vec![Accepted { slot: *slot, ballot: *ballot, batch: batch.clone() }]
         }
-        Message::Learner(ToLearner::Proposed(accepted)) => vec![accepted.clone()],
+        Message::Learner(ToLearner::Proposed(accepted) | ToLearner::Chosen(accepted)) => {
+            vec![accepted.clone()]
+        }
         Message::Proposer(ToProposer::Promise { accepted, .. }) => accepted.clone(),
         Message::Learner(
             ToLearner::Votes { votes: entries, .. } | ToLearner::Entries { entries, .. },
@@ -189,7 +191,9 @@ pub(crate) fn ballot_of(message: &Message) -> Option<Ballot> {
         Message::Proposer(ToProposer::Vote(vote)) | Message::Learner(ToLearner::Vote(vote)) => {
             Some(vote.ballot)
         }
-        Message::Learner(ToLearner::Proposed(accepted)) => Some(accepted.ballot),
+        Message::Learner(ToLearner::Proposed(accepted) | ToLearner::Chosen(accepted)) => {
+            Some(accepted.ballot)
+        }
         Message::Acceptor(_)
         | Message::Witness(_)
         | Message::Proposer(_)

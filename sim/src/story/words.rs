@@ -104,10 +104,8 @@ fn label_to_proposer(cast: &Cast, focus: &Focus, message: &ToProposer) -> String
 fn label_to_learner(cast: &Cast, focus: &Focus, message: &ToLearner) -> String {
     match message {
         ToLearner::Vote(vote) => label_vote(cast, vote),
-        ToLearner::Proposed(Accepted { slot, ballot, batch }) => {
-            let value = cast.value(batch.digest());
-            format!("Proposed {}: slot {slot} = {value}", cast.ballot(*ballot))
-        }
+        ToLearner::Proposed(proposal) => label_proposal(cast, "Proposed", proposal),
+        ToLearner::Chosen(proposal) => label_proposal(cast, "Chosen", proposal),
         ToLearner::Heartbeat { ballot, .. } => format!("Heartbeat {}", cast.ballot(*ballot)),
         ToLearner::Votes { votes, .. } => format!("My votes{}", slots(cast, focus, votes)),
         ToLearner::Mark { slot, .. } => format!("Votes reach slot {slot}"),
@@ -117,6 +115,12 @@ fn label_to_learner(cast: &Cast, focus: &Focus, message: &ToLearner) -> String {
         ToLearner::Checkpoint { index, .. } => format!("My state at {index}"),
         ToLearner::Questions { .. } => "Which values are there?".to_owned(),
     }
+}
+
+fn label_proposal(cast: &Cast, what: &str, proposal: &Accepted) -> String {
+    let Accepted { slot, ballot, batch } = proposal;
+    let value = cast.value(batch.digest());
+    format!("{what} {}: slot {slot} = {value}", cast.ballot(*ballot))
 }
 
 fn label_vote(cast: &Cast, vote: &Vote) -> String {

@@ -113,6 +113,8 @@ pub(super) struct Accept {
     pub(super) slot: u64,
     #[prost(uint64, tag = "3")]
     pub(super) first_unchosen: u64,
+    #[prost(uint32, optional, tag = "4")]
+    pub(super) learner: Option<u32>,
 }
 
 /// A question that only binds its answer.
@@ -267,7 +269,7 @@ pub(super) struct Delivered {
     pub(super) slot: u64,
 }
 
-/// A proposal; its value is the payload.
+/// A proposal, chosen or not; its value is the payload.
 #[derive(Clone, Copy, PartialEq, Message)]
 pub(super) struct Proposed {
     #[prost(uint64, tag = "1")]

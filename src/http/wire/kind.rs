@@ -41,6 +41,7 @@ pub(super) const FETCH_ENTRIES: u8 = 0x47;
 pub(super) const ENTRIES: u8 = 0x48;
 pub(super) const CHECKPOINT: u8 = 0x49;
 pub(super) const QUESTIONS: u8 = 0x4a;
+pub(super) const CHOSEN: u8 = 0x4b;
 
 pub(super) const CLIENT: u8 = 0x50;
 pub(super) const NOTICES: u8 = 0x51;

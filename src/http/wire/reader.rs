@@ -85,11 +85,12 @@ impl Reader {
                 }
             }
             kind::ACCEPT => {
-                let body::Accept { ballot, slot, first_unchosen } = self.body()?;
+                let body::Accept { ballot, slot, first_unchosen, learner } = self.body()?;
                 ToAcceptor::Accept {
                     ballot: present(ballot, "ballot")?,
                     slot: Slot::new(slot),
                     first_unchosen: Slot::new(first_unchosen),
+                    learner: learner.map(node).transpose()?.map(LearnerId),
                     batch: self.batch(),
                 }
             }
@@ -198,17 +199,20 @@ impl Reader {
         })
     }
 
+    fn proposal(&mut self) -> Result<Accepted, WireError> {
+        let body::Proposed { slot, ballot } = self.body()?;
+        Ok(Accepted {
+            slot: Slot::new(slot),
+            ballot: present(ballot, "ballot")?,
+            batch: self.batch(),
+        })
+    }
+
     pub(super) fn for_learner(&mut self) -> Result<ToLearner, WireError> {
         Ok(match self.kind {
             kind::LEARNER_VOTE => ToLearner::Vote(self.body::<body::Vote>()?.try_into()?),
-            kind::PROPOSED => {
-                let body::Proposed { slot, ballot } = self.body()?;
-                ToLearner::Proposed(Accepted {
-                    slot: Slot::new(slot),
-                    ballot: present(ballot, "ballot")?,
-                    batch: self.batch(),
-                })
-            }
+            kind::PROPOSED => ToLearner::Proposed(self.proposal()?),
+            kind::CHOSEN => ToLearner::Chosen(self.proposal()?),
             kind::LEARNER_HEARTBEAT => {
                 let body::LearnerHeartbeat { ballot, first_unchosen } = self.body()?;
                 ToLearner::Heartbeat {

@@ -20,7 +20,7 @@ use crate::types::{
 use super::*;
 
 /// Every kind there is. A number that left this list is never given to another message.
-const KINDS: [(u8, &str); 36] = [
+const KINDS: [(u8, &str); 37] = [
     (0x11, "Acceptor(Identify"),
     (0x12, "Acceptor(Form"),
     (0x13, "Acceptor(Prepare"),
@@ -52,6 +52,7 @@ const KINDS: [(u8, &str); 36] = [
     (0x48, "Learner(Entries"),
     (0x49, "Learner(Checkpoint"),
     (0x4a, "Learner(Questions"),
+    (0x4b, "Learner(Chosen"),
     (0x51, "Client(Notices"),
     (0x52, "Client(Refused"),
     (0x53, "Client(Abandoned"),
@@ -248,6 +249,7 @@ fn accept(value: &'static [u8]) -> Envelope {
         },
         slot: Slot::new(5),
         first_unchosen: Slot::new(4),
+        learner: None,
         batch: Batch::from_bytes(Bytes::from_static(value)),
     }))
 }
@@ -255,7 +257,8 @@ fn accept(value: &'static [u8]) -> Envelope {
 fn carries_one_value(message: &Message) -> bool {
     matches!(
         message,
-        Message::Acceptor(ToAcceptor::Accept { .. }) | Message::Learner(ToLearner::Proposed(_))
+        Message::Acceptor(ToAcceptor::Accept { .. })
+            | Message::Learner(ToLearner::Proposed(_) | ToLearner::Chosen(_))
     )
 }
 
@@ -400,9 +403,11 @@ fn to_acceptor() -> impl Strategy<Value = ToAcceptor> {
         epoch().prop_map(|epoch| ToAcceptor::Form { epoch }),
         (ballot(), slot())
             .prop_map(|(ballot, from_slot)| ToAcceptor::Prepare { ballot, from_slot }),
-        (ballot(), slot(), slot(), batch()).prop_map(|(ballot, slot, first_unchosen, batch)| {
-            ToAcceptor::Accept { ballot, slot, first_unchosen, batch }
-        }),
+        (ballot(), slot(), slot(), option::of(learner()), batch()).prop_map(
+            |(ballot, slot, first_unchosen, learner, batch)| {
+                ToAcceptor::Accept { ballot, slot, first_unchosen, learner, batch }
+            }
+        ),
         any::<u64>().prop_map(|nonce| ToAcceptor::Mark { nonce }),
         slot().prop_map(|from_slot| ToAcceptor::Fetch { from_slot }),
         (learner(), storage(), slot()).prop_map(|(learner, storage, slot)| ToAcceptor::Durable {
@@ -491,6 +496,7 @@ fn to_learner() -> impl Strategy<Value = ToLearner> {
     prop_oneof![
         vote().prop_map(ToLearner::Vote),
         accepted().prop_map(ToLearner::Proposed),
+        accepted().prop_map(ToLearner::Chosen),
         (ballot(), slot())
             .prop_map(|(ballot, first_unchosen)| ToLearner::Heartbeat { ballot, first_unchosen }),
         votes(),

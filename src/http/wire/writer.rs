@@ -54,11 +54,12 @@ impl Writer<'_> {
                 let ballot = Some(ballot.into());
                 self.frame(kind::PREPARE, &body::Prepare { ballot, from_slot: from_slot.get() })
             }
-            ToAcceptor::Accept { ballot, slot, first_unchosen, batch } => {
+            ToAcceptor::Accept { ballot, slot, first_unchosen, learner, batch } => {
                 let body = body::Accept {
                     ballot: Some(ballot.into()),
                     slot: slot.get(),
                     first_unchosen: first_unchosen.get(),
+                    learner: learner.map(|learner| node_number(learner.node())),
                 };
                 self.frame_with(kind::ACCEPT, &body, [batch.bytes()])
             }
@@ -164,13 +165,16 @@ impl Writer<'_> {
         }
     }
 
+    fn proposal(self, kind: u8, Accepted { slot, ballot, batch }: &Accepted) -> Bytes {
+        let body = body::Proposed { slot: slot.get(), ballot: Some(ballot.into()) };
+        self.frame_with(kind, &body, [batch.bytes()])
+    }
+
     pub(super) fn for_learner(self, message: &ToLearner) -> Bytes {
         match message {
             ToLearner::Vote(vote) => self.frame(kind::LEARNER_VOTE, &body::Vote::from(vote)),
-            ToLearner::Proposed(Accepted { slot, ballot, batch }) => {
-                let body = body::Proposed { slot: slot.get(), ballot: Some(ballot.into()) };
-                self.frame_with(kind::PROPOSED, &body, [batch.bytes()])
-            }
+            ToLearner::Proposed(accepted) => self.proposal(kind::PROPOSED, accepted),
+            ToLearner::Chosen(accepted) => self.proposal(kind::CHOSEN, accepted),
             ToLearner::Heartbeat { ballot, first_unchosen } => {
                 let body = body::LearnerHeartbeat {
                     ballot: Some(ballot.into()),

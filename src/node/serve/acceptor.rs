@@ -151,9 +151,10 @@ impl App {
         let highest = status.highest_voted.max(status.trimmed_slot);
         let slot = fields.slot.map_or(highest.next(), Slot::new);
         let batch = manual_batch(ballot, slot, value.get(), origin);
-        let accept = ToAcceptor::Accept { ballot, slot, first_unchosen: Slot::ZERO, batch };
+        let accept =
+            ToAcceptor::Accept { ballot, slot, first_unchosen: Slot::ZERO, learner: None, batch };
         let reply = self.ask_acceptor(accept).await?;
-        let Reply::Vote(vote) = reply else { return refused(&reply) };
+        let Reply::Vote { vote, .. } = reply else { return refused(&reply) };
         let slot = vote.slot.get();
         Ok(json_answer(StatusCode::OK, &json!({ "status": "accepted", "slot": slot })))
     }

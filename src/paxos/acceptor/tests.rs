@@ -41,6 +41,26 @@ fn a_repeated_prepare_gets_the_same_promise_again() {
 }
 
 #[test]
+fn a_vote_is_for_the_learner_that_the_proposal_names() {
+    let mut lab = Lab::formed();
+    let ToAcceptor::Accept { ballot, slot, first_unchosen, batch, .. } =
+        accept_of(ballot(5, 1), 1, "a")
+    else {
+        panic!("an accept")
+    };
+    let learner = Some(learner(7));
+    let reply = lab.tell(ToAcceptor::Accept {
+        ballot,
+        slot,
+        first_unchosen,
+        learner,
+        batch: batch.clone(),
+    });
+    let vote = Vote { acceptor: acceptor(4), slot, ballot, digest: batch.digest() };
+    assert_eq!(reply, Reply::Vote { vote, learner });
+}
+
+#[test]
 fn no_cached_promise_is_given_after_a_higher_one() {
     let mut lab = Lab::formed();
     lab.prepare(ballot(5, 1));
@@ -631,7 +651,8 @@ impl Lab {
     fn accept_after(&mut self, ballot: Ballot, number: u64, chosen: u64, text: &str) -> Reply {
         let first_unchosen = slot(chosen);
         let batch = batch(text);
-        self.tell(ToAcceptor::Accept { ballot, slot: slot(number), first_unchosen, batch })
+        let slot = slot(number);
+        self.tell(ToAcceptor::Accept { ballot, slot, first_unchosen, learner: None, batch })
     }
 
     fn durable(&mut self, id: u64, through: u64) -> Reply {
@@ -711,6 +732,7 @@ fn accept_of(ballot: Ballot, number: u64, text: &str) -> ToAcceptor {
         ballot,
         slot: slot(number),
         first_unchosen: Slot::FIRST,
+        learner: None,
         batch: batch(text),
     }
 }
@@ -725,7 +747,8 @@ fn is_promise(reply: &Reply) -> bool {
 
 fn voted(ballot: Ballot, number: u64, text: &str) -> Reply {
     let digest = batch(text).digest();
-    Reply::Vote(Vote { acceptor: acceptor(4), slot: slot(number), ballot, digest })
+    let vote = Vote { acceptor: acceptor(4), slot: slot(number), ballot, digest };
+    Reply::Vote { vote, learner: None }
 }
 
 fn refused(ballot: Ballot, refusal: Refusal) -> Reply {

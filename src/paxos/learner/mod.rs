@@ -351,6 +351,13 @@ impl Learner {
                     self.votes.keep(accepted);
                 }
             }
+            ToLearner::Chosen(accepted) => {
+                self.see_leader(accepted.ballot);
+                self.catch_up.aim(accepted.slot);
+                if (next..window_end).contains(&accepted.slot) {
+                    self.votes.choose(accepted);
+                }
+            }
             ToLearner::Heartbeat { ballot, first_unchosen } => {
                 self.see_leader(ballot);
                 self.catch_up.aim(first_unchosen.previous());

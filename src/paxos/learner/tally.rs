@@ -11,6 +11,8 @@ struct Proposal {
     digest: Option<BatchDigest>,
     votes: Tally,
     batch: Option<Batch>,
+    /// Its leader has counted a quorum.
+    is_chosen: bool,
 }
 
 /// The votes and values of slots that are not delivered yet.
@@ -36,10 +38,23 @@ impl Votes {
         }
     }
 
-    /// The batch chosen for `slot`, if a quorum voted for it at one ballot and its value is here.
+    /// Takes the word of a leader, which has counted a quorum of votes for this.
+    pub(super) fn choose(&mut self, accepted: Accepted) {
+        let proposal = self.proposal(accepted.slot, accepted.ballot);
+        proposal.batch = Some(accepted.batch);
+        proposal.is_chosen = true;
+    }
+
+    /// The batch chosen for `slot`, if a quorum voted for it at one ballot, here or as its leader
+    /// counted, and its value is here.
     /// It is taken out, and everything else about the slot is forgotten.
     pub(super) fn take_chosen(&mut self, slot: Slot, quorum: &Quorum) -> Option<(Ballot, Batch)> {
         let proposals = self.slots.get_mut(&slot)?;
+        if let Some((&ballot, told)) = proposals.iter_mut().find(|(_, it)| it.is_chosen) {
+            let batch = told.batch.take();
+            self.slots.remove(&slot);
+            return batch.map(|batch| (ballot, batch));
+        }
         let (&ballot, chosen) =
             proposals.iter().find(|(_, proposal)| quorum.is_phase2(&proposal.votes))?;
         let digest = chosen.digest?;

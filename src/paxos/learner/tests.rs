@@ -78,6 +78,28 @@ fn a_value_may_come_before_its_votes_or_after() {
 }
 
 #[test]
+fn what_a_leader_has_counted_needs_no_votes() {
+    let mut lab = Lab::formed();
+    let chosen = |number| ToLearner::Chosen(accepted(ballot(5, 1), number));
+    lab.tell_under(other_epoch().digest(), chosen(1));
+    assert_eq!(delivered(&lab.seen), [0; 0]);
+    assert_eq!(delivered(&lab.tell(chosen(2))), [0; 0]);
+    assert_eq!(delivered(&lab.tell(chosen(1))), [1, 2]);
+    assert_eq!(lab.delivered_batches(), [value(1), value(2)]);
+    lab.tell(chosen(2));
+    assert_eq!(lab.delivered_batches().len(), 2);
+}
+
+#[test]
+fn what_a_leader_has_counted_beyond_a_gap_has_the_gap_fetched() {
+    let mut lab = Lab::formed();
+    lab.tell(ToLearner::Chosen(accepted(ballot(5, 1), 2)));
+    assert_eq!(to_acceptors(&lab.pass(GAP + RESEND))[0].1, fetch(1));
+    lab.tell(ToLearner::Chosen(accepted(ballot(5, 1), WINDOW + 9)));
+    assert_eq!(lab.status().highest_seen, slot(WINDOW + 9));
+}
+
+#[test]
 fn only_the_value_that_the_votes_name_is_delivered() {
     let mut lab = Lab::formed();
     let wrong = Accepted { slot: slot(1), ballot: ballot(5, 1), batch: batch("forged") };

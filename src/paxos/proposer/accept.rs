@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::types::{
-    AcceptorId, Ballot, Batch, BatchDigest, Instant, LearnerId, Name, Quorum, Slot, Tally,
+    AcceptorId, Ballot, Batch, BatchDigest, Bug, Instant, LearnerId, Name, Quorum, Slot, Tally,
+    planted,
 };
 
 use super::queue::{Owner, Source, by_source};
@@ -21,6 +22,8 @@ struct InFlight {
     votes: Tally,
     voters: usize,
     owners: Vec<Owner>,
+    /// The one learner that counts the votes, see [`ToAcceptor::Accept`].
+    learner: Option<LearnerId>,
     sent_at: Instant,
     /// How many times it was sent again because its time was up.
     resends: u32,
@@ -205,7 +208,42 @@ impl InFlight {
     }
 
     fn accept(&self, ballot: Ballot, slot: Slot, first_unchosen: Slot) -> ToAcceptor {
-        ToAcceptor::Accept { ballot, slot, first_unchosen, batch: self.batch.clone() }
+        let (learner, batch) = (self.learner, self.batch.clone());
+        ToAcceptor::Accept { ballot, slot, first_unchosen, learner, batch }
+    }
+
+    fn accepted(&self, ballot: Ballot, slot: Slot) -> Accepted {
+        Accepted { slot, ballot, batch: self.batch.clone() }
+    }
+
+    /// Tells the learners the value that their acceptors' votes will name.
+    fn tell_proposed(
+        &self,
+        ballot: Ballot,
+        slot: Slot,
+        learners: &BTreeSet<LearnerId>,
+        out: &mut Vec<Effect>,
+    ) {
+        let counts = |learner: &&LearnerId| self.learner.is_none_or(|it| it == **learner);
+        for &learner in learners.iter().filter(counts) {
+            let proposed = ToLearner::Proposed(self.accepted(ballot, slot));
+            out.push(Effect::Send(Outbound::Learner(learner, proposed)));
+        }
+    }
+
+    /// Tells the learners that count no votes that a quorum has voted.
+    fn tell_chosen(
+        &self,
+        ballot: Ballot,
+        slot: Slot,
+        learners: &BTreeSet<LearnerId>,
+        out: &mut Vec<Effect>,
+    ) {
+        let listens = |learner: &&LearnerId| self.learner.is_some_and(|it| it != **learner);
+        for &learner in learners.iter().filter(listens) {
+            let chosen = ToLearner::Chosen(self.accepted(ballot, slot));
+            out.push(Effect::Send(Outbound::Learner(learner, chosen)));
+        }
     }
 
     fn resend_to(
@@ -316,6 +354,7 @@ impl Proposer {
                 votes: Tally::default(),
                 voters: 0,
                 owners,
+                learner: self.peers.counting_learner(&self.up),
                 sent_at: now,
                 resends: 0,
             };
@@ -325,10 +364,7 @@ impl Proposer {
                 let accept = proposal.accept(ballot, slot, first_unchosen);
                 out.push(Effect::Send(Outbound::Acceptor(acceptor, accept)));
             }
-            for &learner in &self.peers.learners {
-                let proposed = Accepted { slot, ballot, batch: proposal.batch.clone() };
-                out.push(Effect::Send(Outbound::Learner(learner, ToLearner::Proposed(proposed))));
-            }
+            proposal.tell_proposed(ballot, slot, &self.peers.learners, out);
             let displaced = leading.in_flight.insert(slot, proposal);
             assert!(displaced.is_none(), "one batch per slot and ballot");
         }
@@ -345,7 +381,11 @@ impl Proposer {
             return;
         }
         proposal.voters += 1;
-        if !membership.quorum.is_phase2(&proposal.votes) {
+        let is_chosen = membership.quorum.is_phase2(&proposal.votes);
+        if is_chosen || planted(Bug::TellBeforeChosen) {
+            proposal.tell_chosen(vote.ballot, vote.slot, &self.peers.learners, out);
+        }
+        if !is_chosen {
             return;
         }
         if let Some(chosen) = leading.in_flight.remove(&vote.slot) {

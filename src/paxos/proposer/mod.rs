@@ -90,6 +90,16 @@ pub struct Peers {
     pub gateways: BTreeSet<NodeId>,
 }
 
+impl Peers {
+    /// The learner that is to count a proposal's votes, so that each need not be sent to every
+    /// learner: the leader tells the others what was chosen. Absent while it can not reach them
+    /// all.
+    fn counting_learner(&self, up: &BTreeSet<NodeId>) -> Option<LearnerId> {
+        let is_up = |learner: &LearnerId| up.contains(&learner.node());
+        self.learners.first().copied().filter(|_| self.learners.iter().all(is_up))
+    }
+}
+
 /// What a proposer can be told.
 #[derive(Debug, Clone)]
 pub enum Input {

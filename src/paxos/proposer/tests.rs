@@ -14,7 +14,8 @@ use crate::paxos::message::{
 };
 use crate::paxos::witness::Witness;
 use crate::types::{
-    AcceptorId, Ballot, Batch, Command, Epoch, EpochDigest, Incarnation, Name, NodeId, Slot,
+    AcceptorId, Ballot, Batch, Command, Epoch, EpochDigest, Incarnation, LearnerId, Name, NodeId,
+    Slot,
 };
 
 const HEARTBEAT: u64 = 50;
@@ -372,15 +373,35 @@ fn phase_1_begins_behind_what_a_learner_has_delivered() {
 // Phase 2.
 
 #[test]
-fn a_proposal_goes_to_every_acceptor_and_its_value_to_every_learner() {
+fn one_learner_counts_the_votes_and_the_others_hear_what_is_chosen() {
     let mut lab = Lab::leading();
     let batch = Batch::of(&[write(1, 1, &["a"])]);
     let sent = lab.submit(1, &[write(1, 1, &["a"])]);
     let (ballot, slot) = (lab.ballot(), slot(1));
-    let accept = ToAcceptor::Accept { ballot, slot, first_unchosen: slot, batch: batch.clone() };
+    let accept = ToAcceptor::Accept {
+        ballot,
+        slot,
+        first_unchosen: slot,
+        learner: Some(learner(7)),
+        batch: batch.clone(),
+    };
     assert_eq!(to_acceptors(&sent), ACCEPTORS.map(|id| (id, accept.clone())));
-    let proposed = ToLearner::Proposed(Accepted { slot, ballot, batch });
-    assert_eq!(to_learners(&sent), LEARNERS.map(|id| (id, proposed.clone())));
+    let value = Accepted { slot, ballot, batch };
+    assert_eq!(to_learners(&sent), [(7, ToLearner::Proposed(value.clone()))]);
+    let first = lab.tell(ToProposer::Vote(lab.vote(4, 1)));
+    assert_eq!(to_learners(&first), []);
+    let second = lab.tell(ToProposer::Vote(lab.vote(6, 1)));
+    assert_eq!(to_learners(&second), [(8, ToLearner::Chosen(value))]);
+}
+
+#[test]
+fn while_a_learner_is_out_of_reach_all_count() {
+    let mut lab = Lab::leading();
+    lab.link_down(8);
+    let sent = lab.submit(1, &[write(1, 1, &["a"])]);
+    assert!(to_acceptors(&sent).into_iter().all(|(_, it)| counting(&it).is_none()));
+    assert_eq!(to_learners(&sent).len(), LEARNERS.len());
+    assert_eq!(to_learners(&lab.choose(1)), []);
 }
 
 #[test]
@@ -1303,7 +1324,7 @@ fn answer_of(acceptor: AcceptorId, reply: Reply) -> ToProposer {
         Reply::Nack { ballot, slot, refusal } => {
             ToProposer::Nack { acceptor, ballot, slot, refusal }
         }
-        Reply::Vote(_)
+        Reply::Vote { .. }
         | Reply::Mark { .. }
         | Reply::Votes { .. }
         | Reply::Noted { .. }
@@ -1447,6 +1468,12 @@ fn to_acceptors(effects: &[Effect]) -> Vec<(u64, ToAcceptor)> {
         }
     };
     effects.iter().filter_map(sent).collect()
+}
+
+/// The learner that an accept names to count the votes.
+fn counting(accept: &ToAcceptor) -> Option<LearnerId> {
+    let ToAcceptor::Accept { learner, .. } = accept else { panic!("an accept") };
+    *learner
 }
 
 fn to_learners(effects: &[Effect]) -> Vec<(u64, ToLearner)> {
