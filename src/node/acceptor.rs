@@ -339,12 +339,13 @@ impl Worker {
     fn release(&self, caller: Caller, from: NodeId, reply: Reply, out: &mut Vec<Outbound>) {
         self.note(from, &reply);
         if let Reply::Vote { vote, learner } = reply {
-            let learners = match learner {
-                Some(learner) => BTreeSet::from([learner]),
-                None => self.shared.peers.directory().borrow().learners(),
-            };
             let tell = |to| Outbound::Learner(to, ToLearner::Vote(vote));
-            out.extend(learners.into_iter().map(tell));
+            if let Some(learner) = learner {
+                out.push(tell(learner));
+            } else {
+                let learners = self.shared.peers.directory().borrow().learners();
+                out.extend(learners.into_iter().map(tell));
+            }
         }
         match caller {
             Caller::Http(caller) => {

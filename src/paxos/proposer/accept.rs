@@ -212,37 +212,23 @@ impl InFlight {
         ToAcceptor::Accept { ballot, slot, first_unchosen, learner, batch }
     }
 
-    fn accepted(&self, ballot: Ballot, slot: Slot) -> Accepted {
-        Accepted { slot, ballot, batch: self.batch.clone() }
+    /// Whether `learner` counts the votes itself.
+    fn counts(&self, learner: LearnerId) -> bool {
+        self.learner.is_none_or(|it| it == learner)
     }
 
-    /// Tells the learners the value that their acceptors' votes will name.
-    fn tell_proposed(
+    /// Tells the value to `learners`.
+    fn tell(
         &self,
+        learners: impl Iterator<Item = LearnerId>,
+        message: fn(Accepted) -> ToLearner,
         ballot: Ballot,
         slot: Slot,
-        learners: &BTreeSet<LearnerId>,
         out: &mut Vec<Effect>,
     ) {
-        let counts = |learner: &&LearnerId| self.learner.is_none_or(|it| it == **learner);
-        for &learner in learners.iter().filter(counts) {
-            let proposed = ToLearner::Proposed(self.accepted(ballot, slot));
-            out.push(Effect::Send(Outbound::Learner(learner, proposed)));
-        }
-    }
-
-    /// Tells the learners that count no votes that a quorum has voted.
-    fn tell_chosen(
-        &self,
-        ballot: Ballot,
-        slot: Slot,
-        learners: &BTreeSet<LearnerId>,
-        out: &mut Vec<Effect>,
-    ) {
-        let listens = |learner: &&LearnerId| self.learner.is_some_and(|it| it != **learner);
-        for &learner in learners.iter().filter(listens) {
-            let chosen = ToLearner::Chosen(self.accepted(ballot, slot));
-            out.push(Effect::Send(Outbound::Learner(learner, chosen)));
+        for learner in learners {
+            let accepted = Accepted { slot, ballot, batch: self.batch.clone() };
+            out.push(Effect::Send(Outbound::Learner(learner, message(accepted))));
         }
     }
 
@@ -364,7 +350,8 @@ impl Proposer {
                 let accept = proposal.accept(ballot, slot, first_unchosen);
                 out.push(Effect::Send(Outbound::Acceptor(acceptor, accept)));
             }
-            proposal.tell_proposed(ballot, slot, &self.peers.learners, out);
+            let counting = self.peers.learners.iter().copied().filter(|&it| proposal.counts(it));
+            proposal.tell(counting, ToLearner::Proposed, ballot, slot, out);
             let displaced = leading.in_flight.insert(slot, proposal);
             assert!(displaced.is_none(), "one batch per slot and ballot");
         }
@@ -383,7 +370,8 @@ impl Proposer {
         proposal.voters += 1;
         let is_chosen = membership.quorum.is_phase2(&proposal.votes);
         if is_chosen || planted(Bug::TellBeforeChosen) {
-            proposal.tell_chosen(vote.ballot, vote.slot, &self.peers.learners, out);
+            let others = self.peers.learners.iter().copied().filter(|&it| !proposal.counts(it));
+            proposal.tell(others, ToLearner::Chosen, vote.ballot, vote.slot, out);
         }
         if !is_chosen {
             return;
