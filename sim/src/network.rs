@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 use std::time::Duration;
 
-use paxosd::paxos::message::Envelope;
+use paxosd::paxos::message::{Envelope, Message, ToAcceptor, ToProposer};
 use paxosd::types::{Instant, NodeId};
 use rand::RngExt;
 
@@ -69,12 +69,15 @@ struct Link {
     chance: Option<Chance>,
     /// Counts what was sent.
     sent: u64,
+    /// A promise that will come a second time, once its proposer prepares another ballot: by chance
+    /// alone a late one hardly ever comes just then.
+    promise: Option<Flight>,
     /// What waits for a partition to heal.
     stalled: VecDeque<(MessageId, Envelope)>,
 }
 
 /// A message on its way.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Flight {
     pub(crate) id: MessageId,
     pub(crate) generation: u64,
@@ -147,8 +150,37 @@ impl Network {
             link.last_arrival = link.last_arrival.max(at);
             Flight { id, generation: link.generation, at, envelope: envelope.clone() }
         });
-        let flights = flights.collect();
+        let mut flights: Vec<Flight> = flights.collect();
+        if is_promise(&envelope)
+            && let Some(first) = flights.first()
+            && chance.random_bool(options.promise_again)
+        {
+            link.promise = Some(first.clone());
+            fate = Fate::Doubles;
+        }
+        flights.extend(self.promise_again(now, route, &envelope, options, &mut chance));
         (id, fate, flights)
+    }
+
+    /// The promise of an earlier ballot that comes again as another is prepared.
+    fn promise_again(
+        &mut self,
+        now: Instant,
+        route: Route,
+        prepare: &Envelope,
+        options: &Options,
+        chance: &mut Chance,
+    ) -> Option<Flight> {
+        let Message::Acceptor(ToAcceptor::Prepare { ballot, .. }) = prepare.message else {
+            return None;
+        };
+        let back = self.links.get_mut(&Route { from: route.to, to: route.from })?;
+        let is_other = |promise: &mut Flight| {
+            matches!(promise.envelope.message,
+                Message::Proposer(ToProposer::Promise { ballot: earlier, .. }) if earlier != ballot)
+        };
+        let promise = back.promise.take_if(is_other)?;
+        Some(Flight { at: now + latency(options, chance), ..promise })
     }
 
     /// What arrives: the message, unless its connection is gone or the way is blocked.
@@ -258,6 +290,10 @@ impl Link {
 
 fn latency(options: &Options, chance: &mut Chance) -> Duration {
     chance.random_range(options.latency.clone())
+}
+
+fn is_promise(envelope: &Envelope) -> bool {
+    matches!(envelope.message, Message::Proposer(ToProposer::Promise { .. }))
 }
 
 /// The time that a message takes which others may overtake, now and then longer than any timeout;

@@ -108,6 +108,8 @@ pub(crate) struct Options {
     pub(crate) duplication: f64,
     /// Of a hundred messages that may overtake others, so many come later than any timeout.
     pub(crate) late_percent: u32,
+    /// Chance that a copy of a promise comes when the next ballot is prepared, of 1.
+    pub(crate) promise_again: f64,
     /// The time a write and its sync take.
     pub(crate) sync: RangeInclusive<Duration>,
     pub(crate) segment_bytes: usize,
@@ -219,6 +221,7 @@ impl Options {
             reads_one_in: rng.random_range(2..=8),
             cancels_one_in: rng.random_range(8..=40),
             repeats_one_in: rng.random_range(4..=20),
+            promise_again: if is_lossy { rng.random_range(0.0..0.8) } else { 0.0 },
             batch_bytes_min: if rng.random_bool(0.5) { rng.random_range(1..=512) } else { 1 },
         }
     }
