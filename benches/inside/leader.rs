@@ -218,6 +218,7 @@ fn config() -> ProposerConfig {
             resend: Duration::from_millis(300),
             drain: Duration::from_secs(2),
             window_slots: 8,
+            spare_delay: Duration::ZERO,
             batch_bytes_min: 1,
             batch_bytes_max: 1 << 20,
             batch_commands_max: 4_096,

@@ -119,6 +119,7 @@ pub(crate) struct Options {
     pub(crate) timeout: Duration,
     pub(crate) resend: Duration,
     pub(crate) window_slots: usize,
+    pub(crate) spare_delay: Duration,
     pub(crate) batch_bytes_min: usize,
     pub(crate) batch_bytes_max: usize,
     pub(crate) batch_commands_max: usize,
@@ -222,6 +223,7 @@ impl Options {
             cancels_one_in: rng.random_range(8..=40),
             repeats_one_in: rng.random_range(4..=20),
             promise_again: if is_lossy { rng.random_range(0.0..0.8) } else { 0.0 },
+            spare_delay: if rng.random_bool(0.5) { millis(rng, 1..=30) } else { Duration::ZERO },
             batch_bytes_min: if rng.random_bool(0.5) { rng.random_range(1..=512) } else { 1 },
         }
     }

@@ -38,6 +38,7 @@ impl World {
                 resend: options.resend,
                 drain: Duration::from_millis(500),
                 window_slots: options.window_slots,
+                spare_delay: options.spare_delay,
                 batch_bytes_min: options.batch_bytes_min,
                 batch_bytes_max: options.batch_bytes_max,
                 batch_commands_max: options.batch_commands_max,

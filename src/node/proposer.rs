@@ -87,6 +87,7 @@ fn settings_of(config: &Config) -> ProposerSettings {
         resend: ms(config.election.timeout_ms),
         drain: ms(settings.drain_ms),
         window_slots: usize::try_from(settings.window_slots).unwrap_or(usize::MAX),
+        spare_delay: ms(settings.spare_delay_ms),
         batch_bytes_min: settings.batch_bytes_min,
         batch_bytes_max: settings.batch_bytes_max,
         batch_commands_max: settings.batch_commands_max,

@@ -125,6 +125,7 @@ pub(super) fn proposer_config(place: usize, incarnation: u64) -> ProposerConfig 
             resend: Duration::ZERO,
             drain: Duration::ZERO,
             window_slots: 100,
+            spare_delay: Duration::ZERO,
             batch_bytes_min: 1,
             batch_bytes_max: 1 << 20,
             batch_commands_max: 1,

@@ -9,6 +9,7 @@ use crate::types::{
 };
 
 use super::queue::{Owner, Source, by_source};
+use super::spares::Spares;
 use super::{Current, Effect, Event, Phase, Proposer, StepDown};
 use crate::paxos::message::{
     Accepted, Handback, JournalPressure, Outbound, Submission, ToAcceptor, ToClient, ToLearner,
@@ -49,6 +50,7 @@ pub(super) struct Leading {
     /// A learner has delivered through this slot.
     delivered: Slot,
     acceptors: BTreeSet<AcceptorId>,
+    spares: Spares,
     heard: BTreeMap<AcceptorId, Instant>,
     pressure: BTreeMap<AcceptorId, JournalPressure>,
     heartbeat_at: Instant,
@@ -62,6 +64,7 @@ impl Leading {
         open: BTreeMap<Slot, Batch>,
         next_slot: Slot,
         quorum: &Quorum,
+        promised: &Tally,
     ) -> Self {
         let acceptors = quorum.acceptors().clone();
         Self {
@@ -75,14 +78,16 @@ impl Leading {
             // The quorum that promised was heard just now; the others get the same patience.
             heard: acceptors.iter().map(|&acceptor| (acceptor, now)).collect(),
             acceptors,
+            spares: Spares::new(quorum, promised),
             pressure: BTreeMap::new(),
             heartbeat_at: now,
             draining_until: None,
         }
     }
 
-    pub(super) fn deadline(&self) -> Instant {
-        self.draining_until.map_or(self.heartbeat_at, |until| until.min(self.heartbeat_at))
+    pub(super) fn deadline(&self, spare_delay: Duration) -> Instant {
+        let dues = [self.draining_until, self.spares.due_at(spare_delay)];
+        dues.into_iter().flatten().fold(self.heartbeat_at, Instant::min)
     }
 
     /// Says that it lives at `heartbeat_at`, if not sooner; `renew` is for when each was heard.
@@ -317,6 +322,7 @@ impl Proposer {
     /// flight. A slot costs about the same whatever it carries, and the acceptors sync one turn
     /// after the other: it would only wait at theirs.
     pub(super) fn propose(&mut self, now: Instant, out: &mut Vec<Effect>) {
+        let spare_delay = self.spare_delay();
         let Phase::Leading(leading) = &mut self.phase else { return };
         while leading.in_flight.len() < self.config.settings.window_slots {
             let (slot, batch, owners) = if let Some((slot, batch)) = leading.open.pop_first() {
@@ -346,15 +352,44 @@ impl Proposer {
             };
             out.push(Effect::Event(Event::Proposed { ballot, slot, bytes: proposal.batch.len() }));
             let first_unchosen = leading.first_unchosen().min(slot);
+            let is_thrifty = !spare_delay.is_zero();
             for &acceptor in &leading.acceptors {
+                if !is_thrifty || !leading.spares.contains(acceptor) {
+                    let accept = proposal.accept(ballot, slot, first_unchosen);
+                    out.push(Effect::Send(Outbound::Acceptor(acceptor, accept)));
+                }
+            }
+            if is_thrifty {
                 let accept = proposal.accept(ballot, slot, first_unchosen);
-                out.push(Effect::Send(Outbound::Acceptor(acceptor, accept)));
+                leading.spares.owe(accept, proposal.batch.len(), now);
             }
             let counting = self.peers.learners.iter().copied().filter(|&it| proposal.counts(it));
             proposal.tell(counting, ToLearner::Proposed, ballot, slot, out);
             let displaced = leading.in_flight.insert(slot, proposal);
             assert!(displaced.is_none(), "one batch per slot and ballot");
         }
+    }
+
+    /// Tells the spares what they are owed: in time, or at once where one in front cannot vote, and
+    /// before this leader leaves.
+    pub(super) fn tell_spares(&mut self, now: Instant, out: &mut Vec<Effect>) {
+        let spare_delay = self.spare_delay();
+        let Some(membership) = &self.membership else { return };
+        let Phase::Leading(leading) = &mut self.phase else { return };
+        let can_vote = |acceptor: AcceptorId| {
+            self.up.contains(&acceptor.node()) && !self.strangers.contains(&acceptor)
+        };
+        let is_due = leading.spares.due_at(spare_delay).is_some_and(|at| at <= now);
+        let mut front = leading.acceptors.iter().filter(|&&it| !leading.spares.contains(it));
+        if is_due || leading.is_draining() || !front.all(|&it| can_vote(it)) {
+            leading.spares.tell(&membership.quorum, out);
+        }
+        leading.spares.choose(&membership.quorum, can_vote);
+    }
+
+    /// How much later spares are told. A slot that the front does not choose waits for so long.
+    pub(super) fn spare_delay(&self) -> Duration {
+        self.config.settings.spare_delay.min(self.config.settings.heartbeat)
     }
 
     pub(super) fn on_vote(&mut self, vote: Vote, out: &mut Vec<Effect>) {
@@ -375,6 +410,11 @@ impl Proposer {
         }
         if !is_chosen {
             return;
+        }
+        if leading.spares.waited_for(&proposal.votes) {
+            let votes = proposal.votes;
+            leading.spares.tell(&membership.quorum, out);
+            leading.spares.choose(&membership.quorum, |acceptor| votes.contains(acceptor));
         }
         if let Some(chosen) = leading.in_flight.remove(&vote.slot) {
             leading.await_delivery(vote.slot, chosen);

@@ -201,6 +201,7 @@ impl Proposer {
             return;
         }
         let ballot = leading.ballot;
+        self.tell_spares(now, out);
         for acceptor in self.candidates() {
             out.push(Effect::Send(Outbound::Witness(acceptor, ToWitness::Resign { ballot })));
         }

@@ -8,6 +8,7 @@ mod election;
 mod formation;
 mod prepare;
 mod queue;
+mod spares;
 #[cfg(test)]
 mod tests;
 
@@ -64,6 +65,9 @@ pub struct ProposerSettings {
     pub drain: Duration,
     /// Slots in flight at most.
     pub window_slots: usize,
+    /// How much later acceptors beyond a phase-2 quorum are told at most; zero: at once. Nor is it
+    /// longer than a heartbeat.
+    pub spare_delay: Duration,
     /// Bytes that must wait for a further slot to be worth opening beside one in flight, and as
     /// many more for each that is.
     pub batch_bytes_min: usize,
@@ -285,6 +289,7 @@ impl Proposer {
     /// Ends a round of inputs: proposes what has come in, as one batch where it can.
     pub fn flush(&mut self, now: Instant, out: &mut Vec<Effect>) {
         self.propose(now, out);
+        self.tell_spares(now, out);
         self.finish_draining(now, out);
     }
 
@@ -307,7 +312,7 @@ impl Proposer {
             Phase::Following { ask_at } => Some(*ask_at),
             Phase::Asking { until, .. } => Some(*until),
             Phase::Preparing(preparing) => Some(preparing.deadline()),
-            Phase::Leading(leading) => Some(leading.deadline()),
+            Phase::Leading(leading) => Some(leading.deadline(self.spare_delay())),
             Phase::Left => None,
         }
     }

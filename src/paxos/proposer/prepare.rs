@@ -225,9 +225,10 @@ impl Proposer {
         let ballot = preparing.ballot;
         let first = preparing.from_slot.max(preparing.trimmed.next());
         self.chosen_through = self.chosen_through.max(first.previous());
+        let promised = preparing.complete;
         let (open, next_slot) = preparing.settle(&membership.quorum);
         out.push(Effect::Event(Event::Elected { ballot, next_slot }));
-        let leading = Leading::new(now, ballot, open, next_slot, &membership.quorum);
+        let leading = Leading::new(now, ballot, open, next_slot, &membership.quorum, &promised);
         self.phase = Phase::Leading(leading);
         self.followed = None;
         self.settle_from = None;

@@ -404,6 +404,93 @@ fn while_a_learner_is_out_of_reach_all_count() {
     assert_eq!(to_learners(&lab.choose(1)), []);
 }
 
+/// Acceptors beyond a quorum may be told so much later.
+const SPARE_DELAY: u64 = 5;
+
+/// It leads, was promised by 4 and 5, and lets 6 wait.
+fn thrifty() -> Lab {
+    let mut lab = Lab::leading();
+    let spare_delay = Duration::from_millis(SPARE_DELAY);
+    lab.step(Input::Settings(ProposerSettings { spare_delay, ..config(1).settings }));
+    lab
+}
+
+#[test]
+fn a_spare_is_told_a_little_later_of_all_that_it_is_owed_even_if_it_is_chosen() {
+    let mut lab = thrifty();
+    assert_eq!(accepts(&lab.submit(1, &[write(1, 1, &["a"])])), [(4, 1), (5, 1)]);
+    lab.choose(1);
+    lab.pass(SPARE_DELAY - 1);
+    assert_eq!(accepts(&lab.submit(2, &[write(1, 2, &["a"])])), [(4, 2), (5, 2)]);
+    assert_eq!(accepts(&lab.pass(1)), [(6, 1), (6, 2)]);
+    assert_eq!(accepts(&lab.pass(2 * SPARE_DELAY)), []);
+}
+
+#[test]
+fn a_spare_is_told_at_once_when_it_is_owed_much() {
+    let mut lab = thrifty();
+    for number in 1..64 {
+        let sent = lab.submit(number, &[write(1, number, &["a"])]);
+        assert!(accepts(&sent).iter().all(|&(to, _)| to != 6));
+        lab.choose(number);
+    }
+    let last = accepts(&lab.submit(64, &[write(1, 64, &["a"])]));
+    assert_eq!(last.iter().filter(|&&(to, _)| to == 6).count(), 64);
+    let large = write(1, 65, &["a".repeat(64 << 10).as_str()]);
+    lab.step(Input::Settings(ProposerSettings {
+        spare_delay: Duration::from_millis(SPARE_DELAY),
+        queue_bytes_max: 1 << 20,
+        ..config(1).settings
+    }));
+    assert_eq!(accepts(&lab.submit(65, &[large])), [(4, 65), (5, 65), (6, 65)]);
+}
+
+#[test]
+fn a_spare_takes_the_place_of_one_that_cannot_be_reached() {
+    let mut lab = thrifty();
+    lab.submit(1, &[write(1, 1, &["a"])]);
+    assert_eq!(accepts(&lab.step(Input::LinkDown(node(5)))), [(6, 1)]);
+    let next = accepts(&lab.submit(2, &[write(1, 2, &["a"])]));
+    assert_eq!(next, [(4, 2), (6, 2)]);
+    // With fewer than a quorum in reach there is nobody to spare.
+    lab.link_down(4);
+    lab.pass(SPARE_DELAY);
+    let next = accepts(&lab.submit(3, &[write(1, 3, &["a"])]));
+    assert_eq!(next, [(4, 3), (5, 3), (6, 3)]);
+}
+
+#[test]
+fn a_spare_that_a_slot_had_to_wait_for_takes_the_place_of_who_was_slow() {
+    let mut lab = thrifty();
+    lab.submit(1, &[write(1, 1, &["a"])]);
+    lab.submit(2, &[write(1, 2, &["a"])]);
+    lab.pass(SPARE_DELAY);
+    lab.submit(3, &[write(1, 3, &["a"])]);
+    lab.tell(ToProposer::Vote(lab.vote(4, 1)));
+    // What it is owed comes with its new place.
+    let chosen = lab.tell(ToProposer::Vote(lab.vote(6, 1)));
+    assert_eq!(accepts(&chosen), [(6, 3)]);
+    assert_eq!(accepts(&lab.submit(4, &[write(1, 4, &["a"])])), [(4, 4), (6, 4)]);
+    assert_eq!(accepts(&lab.pass(SPARE_DELAY)), [(5, 4)]);
+}
+
+#[test]
+fn a_spare_waits_no_longer_than_a_heartbeat() {
+    let mut lab = Lab::leading();
+    let spare_delay = Duration::from_secs(1);
+    lab.step(Input::Settings(ProposerSettings { spare_delay, ..config(1).settings }));
+    lab.submit(1, &[write(1, 1, &["a"])]);
+    assert_eq!(accepts(&lab.pass(HEARTBEAT)), [(6, 1)]);
+}
+
+#[test]
+fn a_leader_that_leaves_owes_nothing() {
+    let mut lab = thrifty();
+    lab.submit(1, &[write(1, 1, &["a"])]);
+    lab.choose(1);
+    assert_eq!(accepts(&lab.step(Input::Leave)), [(6, 1)]);
+}
+
 #[test]
 fn a_slot_is_chosen_by_votes_of_distinct_acceptors_for_this_ballot_and_value() {
     let mut lab = Lab::leading();
@@ -1347,6 +1434,7 @@ fn config(id: u64) -> ProposerConfig {
             resend: Duration::from_millis(RESEND),
             drain: Duration::from_millis(DRAIN),
             window_slots: WINDOW,
+            spare_delay: Duration::ZERO,
             batch_bytes_min: 1,
             batch_bytes_max: BATCH_BYTES,
             batch_commands_max: BATCH_COMMANDS,
@@ -1468,6 +1556,14 @@ fn to_acceptors(effects: &[Effect]) -> Vec<(u64, ToAcceptor)> {
         }
     };
     effects.iter().filter_map(sent).collect()
+}
+
+/// The slots of accepts, and to whom they go.
+fn accepts(effects: &[Effect]) -> Vec<(u64, u64)> {
+    let slot = |(to, message)| {
+        if let ToAcceptor::Accept { slot, .. } = message { Some((to, slot.get())) } else { None }
+    };
+    to_acceptors(effects).into_iter().filter_map(slot).collect()
 }
 
 /// The learner that an accept names to count the votes.
