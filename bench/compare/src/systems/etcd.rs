@@ -5,7 +5,6 @@ use std::rc::Rc;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use hyper::{Method, Uri};
 use prost::{Message, Oneof};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -71,12 +70,7 @@ pub(super) fn grpc_callers(cell: Cell, doors: &[SocketAddr], known: u64) -> Vec<
 }
 
 fn http_work(work: Work, known: u64) -> http::Work {
-    let post = |path, body, check| http::Work {
-        method: Method::POST,
-        path: Uri::from_static(path),
-        body,
-        check,
-    };
+    let post = |path, body, check| http::Work { method: "POST", path, body, check };
     let range = |is_stale: bool| {
         let key = base64(key(known).as_bytes());
         let body: Bytes = format!("{{\"key\":\"{key}\",\"serializable\":{is_stale}}}").into();

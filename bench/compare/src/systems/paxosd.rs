@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-use hyper::{Method, Uri};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_yaml::Value;
@@ -110,18 +109,9 @@ pub(super) fn callers(cell: Cell, doors: &[SocketAddr]) -> Vec<Caller> {
 }
 
 fn work(work: Work) -> http::Work {
-    let read = |path| http::Work {
-        method: Method::GET,
-        path: Uri::from_static(path),
-        body: Box::new(|_| Bytes::new()),
-        check: is_read,
-    };
-    let send = |body, check| http::Work {
-        method: Method::POST,
-        path: Uri::from_static("/send"),
-        body,
-        check,
-    };
+    let read =
+        |path| http::Work { method: "GET", path, body: Box::new(|_| Bytes::new()), check: is_read };
+    let send = |body, check| http::Work { method: "POST", path: "/send", body, check };
     match work {
         Work::Write => send(Box::new(one), is_sent),
         Work::Bulk => send(Box::new(many), are_sent),
