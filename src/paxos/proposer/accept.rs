@@ -392,7 +392,8 @@ impl Proposer {
         self.config.settings.spare_delay.min(self.config.settings.heartbeat)
     }
 
-    pub(super) fn on_vote(&mut self, vote: Vote, out: &mut Vec<Effect>) {
+    pub(super) fn on_vote(&mut self, now: Instant, vote: Vote, out: &mut Vec<Effect>) {
+        let spare_delay = self.spare_delay();
         let Some(membership) = &self.membership else { return };
         let Phase::Leading(leading) = &mut self.phase else { return };
         if vote.ballot != leading.ballot {
@@ -411,7 +412,9 @@ impl Proposer {
         if !is_chosen {
             return;
         }
-        if leading.spares.waited_for(&proposal.votes) {
+        // A spare that was told early, with older slots, may be faster by chance.
+        let is_overdue = now.since(proposal.sent_at) > spare_delay;
+        if is_overdue && leading.spares.waited_for(&proposal.votes) {
             let votes = proposal.votes;
             leading.spares.tell(&membership.quorum, out);
             leading.spares.choose(&membership.quorum, |acceptor| votes.contains(acceptor));

@@ -390,7 +390,7 @@ impl Proposer {
             }
             ToProposer::Vote(vote) => {
                 self.hear(vote.acceptor, now);
-                self.on_vote(vote, out);
+                self.on_vote(now, vote, out);
             }
             ToProposer::Nack { acceptor, ballot, slot, refusal } => {
                 self.hear(acceptor, now);

@@ -466,12 +466,27 @@ fn a_spare_that_a_slot_had_to_wait_for_takes_the_place_of_who_was_slow() {
     lab.submit(2, &[write(1, 2, &["a"])]);
     lab.pass(SPARE_DELAY);
     lab.submit(3, &[write(1, 3, &["a"])]);
+    lab.pass(1);
     lab.tell(ToProposer::Vote(lab.vote(4, 1)));
     // What it is owed comes with its new place.
     let chosen = lab.tell(ToProposer::Vote(lab.vote(6, 1)));
     assert_eq!(accepts(&chosen), [(6, 3)]);
     assert_eq!(accepts(&lab.submit(4, &[write(1, 4, &["a"])])), [(4, 4), (6, 4)]);
     assert_eq!(accepts(&lab.pass(SPARE_DELAY)), [(5, 4)]);
+}
+
+#[test]
+fn a_spare_that_is_told_with_older_slots_and_votes_first_stays_a_spare() {
+    let mut lab = thrifty();
+    lab.submit(1, &[write(1, 1, &["a"])]);
+    lab.choose(1);
+    lab.pass(SPARE_DELAY - 1);
+    lab.submit(2, &[write(1, 2, &["a"])]);
+    assert_eq!(accepts(&lab.pass(1)), [(6, 1), (6, 2)]);
+    lab.tell(ToProposer::Vote(lab.vote(4, 2)));
+    lab.tell(ToProposer::Vote(lab.vote(6, 2)));
+    assert_eq!(lab.status().first_unchosen, slot(3));
+    assert_eq!(accepts(&lab.submit(3, &[write(1, 3, &["a"])])), [(4, 3), (5, 3)]);
 }
 
 #[test]
