@@ -171,8 +171,8 @@ mod tests {
     use super::*;
 
     const PLAIN: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n{\"\"}";
-    const CHUNKED: &[u8] =
-        b"HTTP/1.1 503 No\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\nA\r\n0123456789\r\n0\r\n\r\n";
+    const CHUNKED: &[u8] = b"HTTP/1.1 503 No\r\ntransfer-encoding: chunked\r\n\r\n\
+          3\r\nabc\r\nA\r\n0123456789\r\n0\r\n\r\n";
 
     #[test]
     fn an_answer_is_read_when_all_of_it_is_there_and_not_before() {
