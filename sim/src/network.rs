@@ -69,9 +69,9 @@ struct Link {
     chance: Option<Chance>,
     /// Counts what was sent.
     sent: u64,
-    /// A promise that will come a second time, once its proposer prepares another ballot: by chance
+    /// A promise that will come a second time, and how long after, once its proposer prepares another ballot: by chance
     /// alone a late one hardly ever comes just then.
-    promise: Option<Flight>,
+    promise: Option<(Flight, Duration)>,
     /// What waits for a partition to heal.
     stalled: VecDeque<(MessageId, Envelope)>,
 }
@@ -106,6 +106,19 @@ impl Network {
 
     /// Hands over a message; its name, what becomes of it, and what arrives of it.
     pub(crate) fn send(
+        &mut self,
+        now: Instant,
+        route: Route,
+        envelope: Envelope,
+        options: &Options,
+    ) -> (MessageId, Fate, Vec<Flight>) {
+        let again = self.promise_again(now, route, &envelope);
+        let (id, fate, mut flights) = self.carry(now, route, envelope, options);
+        flights.extend(again);
+        (id, fate, flights)
+    }
+
+    fn carry(
         &mut self,
         now: Instant,
         route: Route,
@@ -150,37 +163,29 @@ impl Network {
             link.last_arrival = link.last_arrival.max(at);
             Flight { id, generation: link.generation, at, envelope: envelope.clone() }
         });
-        let mut flights: Vec<Flight> = flights.collect();
+        let flights: Vec<Flight> = flights.collect();
         if is_promise(&envelope)
             && let Some(first) = flights.first()
             && chance.random_bool(options.promise_again)
         {
-            link.promise = Some(first.clone());
+            link.promise = Some((first.clone(), latency(options, &mut chance)));
             fate = Fate::Doubles;
         }
-        flights.extend(self.promise_again(now, route, &envelope, options, &mut chance));
         (id, fate, flights)
     }
 
-    /// The promise of an earlier ballot that comes again as another is prepared.
-    fn promise_again(
-        &mut self,
-        now: Instant,
-        route: Route,
-        prepare: &Envelope,
-        options: &Options,
-        chance: &mut Chance,
-    ) -> Option<Flight> {
-        let Message::Acceptor(ToAcceptor::Prepare { ballot, .. }) = prepare.message else {
+    /// The promise of an earlier ballot that comes again, if `envelope` prepares another.
+    fn promise_again(&mut self, now: Instant, route: Route, envelope: &Envelope) -> Option<Flight> {
+        let Message::Acceptor(ToAcceptor::Prepare { ballot, .. }) = envelope.message else {
             return None;
         };
         let back = self.links.get_mut(&Route { from: route.to, to: route.from })?;
-        let is_other = |promise: &mut Flight| {
+        let is_other = |(promise, _): &mut (Flight, Duration)| {
             matches!(promise.envelope.message,
                 Message::Proposer(ToProposer::Promise { ballot: earlier, .. }) if earlier != ballot)
         };
-        let promise = back.promise.take_if(is_other)?;
-        Some(Flight { at: now + latency(options, chance), ..promise })
+        let (promise, span) = back.promise.take_if(is_other).filter(|_| !self.is_healed)?;
+        Some(Flight { at: now + span, ..promise })
     }
 
     /// What arrives: the message, unless its connection is gone or the way is blocked.
