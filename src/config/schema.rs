@@ -141,8 +141,8 @@ section! {
     Proposer {
         /// Slots in flight at once. What arrives while all are in use becomes the next batch.
         window_slots: u64 = 8, [1..=10_000], now;
-        /// Milliseconds by which acceptors beyond a quorum are told later, many slots in one
-        /// message, but a heartbeat at most. 0: at once.
+        /// Milliseconds by which acceptors beyond a quorum are told later, of many slots at
+        /// once, but a heartbeat at most. 0: at once.
         spare_delay_ms: u64 = 5, [0..=1_000], now;
         /// Bytes of commands that must wait before another slot is opened beside one in flight;
         /// as many more for each that is. 1: at once.

@@ -323,6 +323,7 @@ impl Proposer {
     /// after the other: it would only wait at theirs.
     pub(super) fn propose(&mut self, now: Instant, out: &mut Vec<Effect>) {
         let spare_delay = self.spare_delay();
+        let Some(membership) = &self.membership else { return };
         let Phase::Leading(leading) = &mut self.phase else { return };
         while leading.in_flight.len() < self.config.settings.window_slots {
             let (slot, batch, owners) = if let Some((slot, batch)) = leading.open.pop_first() {
@@ -352,7 +353,7 @@ impl Proposer {
             };
             out.push(Effect::Event(Event::Proposed { ballot, slot, bytes: proposal.batch.len() }));
             let first_unchosen = leading.first_unchosen().min(slot);
-            let is_thrifty = !spare_delay.is_zero();
+            let is_thrifty = !spare_delay.is_zero() && leading.spares.exist(&membership.quorum);
             for &acceptor in &leading.acceptors {
                 if !is_thrifty || !leading.spares.contains(acceptor) {
                     let accept = proposal.accept(ballot, slot, first_unchosen);
@@ -412,10 +413,8 @@ impl Proposer {
         if !is_chosen {
             return;
         }
-        // A spare that was told early, with older slots, may be faster by chance.
-        let is_overdue = now.since(proposal.sent_at) > spare_delay;
-        if is_overdue && leading.spares.waited_for(&proposal.votes) {
-            let votes = proposal.votes;
+        let (votes, since) = (proposal.votes, proposal.sent_at);
+        if leading.spares.is_front_late(&votes, since, now, spare_delay) && !spare_delay.is_zero() {
             leading.spares.tell(&membership.quorum, out);
             leading.spares.choose(&membership.quorum, |acceptor| votes.contains(acceptor));
         }

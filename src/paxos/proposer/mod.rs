@@ -1,7 +1,7 @@
 //! The proposer: finds the epoch, takes part in elections, and leads.
 //!
 //! `formation` finds or founds the epoch, `election` decides when to try, `prepare` is phase 1 and
-//! `accept` is phase 2 of Paxos Made Simple.
+//! `accept` is phase 2 of Paxos Made Simple; `spares` are the acceptors that phase 2 tells later.
 
 mod accept;
 mod election;

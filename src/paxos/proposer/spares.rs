@@ -1,7 +1,7 @@
 //! The acceptors that no slot waits for, as long as the others vote.
 //!
 //! Any phase-2 quorum chooses (Paxos Made Simple §2.2), so one is told at once: the front. The
-//! spares beyond it are told a little later, many slots in one message.
+//! spares beyond it are told a little later, of many slots at once.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,11 +10,11 @@ use super::Effect;
 use crate::paxos::message::{Outbound, ToAcceptor};
 use crate::types::{AcceptorId, Instant, Quorum, Tally};
 
-/// Slots that spares may be owed at most.
+/// So many slots owed, and the spares are told.
 const OWED_SLOTS_MAX: usize = 64;
 
-/// Bytes that spares may be owed at most: what is written together costs an acceptor the same up to
-/// here, and beyond it a late message would only make its disk's work uneven.
+/// So many bytes owed, and the spares are told: what is written together costs an acceptor the same
+/// up to here, and more of it would only make its disk's work uneven.
 const OWED_BYTES_MAX: usize = 64 << 10;
 
 /// Who is told at once, and what the others are owed.
@@ -26,13 +26,20 @@ pub(super) struct Spares {
     bytes: usize,
     /// When the oldest of it was proposed.
     since: Instant,
+    /// When the first slot was proposed since which none was chosen by the front alone.
+    late_since: Option<Instant>,
 }
 
 impl Spares {
     /// Those that have just `promised` answer fast: they are the front.
     pub(super) fn new(quorum: &Quorum, promised: &Tally) -> Self {
-        let mut spares =
-            Self { front: BTreeSet::new(), owed: Vec::new(), bytes: 0, since: Instant::default() };
+        let mut spares = Self {
+            front: BTreeSet::new(),
+            owed: Vec::new(),
+            bytes: 0,
+            since: Instant::default(),
+            late_since: None,
+        };
         spares.choose(quorum, |acceptor| promised.contains(acceptor));
         spares
     }
@@ -47,12 +54,30 @@ impl Spares {
             all.iter().filter(|&&it| can(it)).partition(|it| self.front.contains(it));
         let front: BTreeSet<_> =
             stay.into_iter().chain(join).copied().take(quorum.phase2()).collect();
+        self.late_since = None;
         self.front = if front.len() == quorum.phase2() { front } else { all.clone() };
     }
 
-    /// Whether a slot that was chosen with `votes` had to wait for a spare's.
-    pub(super) fn waited_for(&self, votes: &Tally) -> bool {
-        self.front.iter().any(|&acceptor| !votes.contains(acceptor))
+    /// Whether there are any.
+    pub(super) fn exist(&self, quorum: &Quorum) -> bool {
+        self.front.len() < quorum.acceptors().len()
+    }
+
+    /// Notes that a slot is chosen that was proposed at `since`; whether one in front has been late
+    /// for longer than `patience`. A spare that is told early, of a young slot beside older ones,
+    /// may be faster by chance.
+    pub(super) fn is_front_late(
+        &mut self,
+        votes: &Tally,
+        since: Instant,
+        now: Instant,
+        patience: Duration,
+    ) -> bool {
+        if self.front.iter().all(|&acceptor| votes.contains(acceptor)) {
+            self.late_since = None;
+            return false;
+        }
+        now.since(*self.late_since.get_or_insert(since)) > patience
     }
 
     /// Whether `acceptor` is told later.

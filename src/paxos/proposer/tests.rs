@@ -490,6 +490,46 @@ fn a_spare_that_is_told_with_older_slots_and_votes_first_stays_a_spare() {
 }
 
 #[test]
+fn a_silent_one_in_front_is_found_out_even_where_spares_are_told_early() {
+    let mut lab = thrifty();
+    let settings = ProposerSettings {
+        spare_delay: Duration::from_millis(SPARE_DELAY),
+        queue_bytes_max: 1 << 20,
+        ..config(1).settings
+    };
+    lab.step(Input::Settings(settings));
+    let large = "a".repeat(64 << 10);
+    for number in 1..=2 * SPARE_DELAY {
+        let sent = lab.submit(number, &[write(1, number, &[large.as_str()])]);
+        assert_eq!(accepts(&sent).len(), ACCEPTORS.len());
+        lab.tell(ToProposer::Vote(lab.vote(4, number)));
+        lab.tell(ToProposer::Vote(lab.vote(6, number)));
+        lab.pass(1);
+    }
+    let number = 2 * SPARE_DELAY + 1;
+    let sent = lab.submit(number, &[write(1, number, &["a"])]);
+    assert_eq!(accepts(&sent), [(4, number), (6, number)]);
+}
+
+#[test]
+fn what_spares_are_owed_is_sent_when_nobody_is_to_wait_any_more() {
+    let mut lab = thrifty();
+    lab.submit(1, &[write(1, 1, &["a"])]);
+    assert_eq!(accepts(&lab.step(Input::Settings(config(1).settings))), [(6, 1)]);
+    assert_eq!(accepts(&lab.submit(2, &[write(1, 2, &["a"])])), [(4, 2), (5, 2), (6, 2)]);
+    // Nothing is owed for the second.
+    assert_eq!(accepts(&lab.pass(2 * SPARE_DELAY)), []);
+}
+
+#[test]
+fn a_leader_that_is_about_to_leave_lets_nobody_wait() {
+    let mut lab = thrifty();
+    lab.submit(1, &[write(1, 1, &["a"])]);
+    assert_eq!(accepts(&lab.step(Input::Leave)), [(6, 1)]);
+    assert_eq!(lab.status().in_flight, 1);
+}
+
+#[test]
 fn a_spare_waits_no_longer_than_a_heartbeat() {
     let mut lab = Lab::leading();
     let spare_delay = Duration::from_secs(1);
