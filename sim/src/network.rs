@@ -69,8 +69,8 @@ struct Link {
     chance: Option<Chance>,
     /// Counts what was sent.
     sent: u64,
-    /// A promise that will come a second time, and how long after, once its proposer prepares another ballot: by chance
-    /// alone a late one hardly ever comes just then.
+    /// A promise that will come a second time once its proposer prepares another ballot, and how
+    /// long after: by chance alone a late one hardly ever comes just then.
     promise: Option<(Flight, Duration)>,
     /// What waits for a partition to heal.
     stalled: VecDeque<(MessageId, Envelope)>,
