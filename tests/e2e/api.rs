@@ -264,6 +264,7 @@ fn protocol_calls_are_for_development_and_keep_the_promise() {
     drop(cluster);
     let cluster = Cluster::start_with(|config| config.api.protocol_calls = true);
     assert_eq!(cluster.client(1).send("a").unwrap().status, 200);
+    cluster.wait_for_spares();
     let port = cluster.node("acceptor1").api_port;
     let prepare = |number: u64| {
         let body = json!({ "proposer_id": number % 100, "proposal_number": number });

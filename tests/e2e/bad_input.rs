@@ -45,6 +45,7 @@ fn send_ten(cluster: &Cluster, what: &str) {
 fn a_torn_tail_is_cut_and_its_acceptor_votes_again() {
     let mut cluster = Cluster::start();
     send_ten(&cluster, "before");
+    cluster.wait_for_spares();
     assert!(cluster.terminate("acceptor1").success());
     hurt(&segment(&cluster, "acceptor1"), |used| {
         let end = used.len();
@@ -66,6 +67,7 @@ fn a_torn_tail_is_cut_and_its_acceptor_votes_again() {
 fn a_flipped_bit_in_the_middle_is_refused_with_its_place_and_that_acceptor_does_not_vote() {
     let mut cluster = Cluster::start();
     send_ten(&cluster, "before");
+    cluster.wait_for_spares();
     assert!(cluster.terminate("acceptor1").success());
     // A byte of the first value: what pads a batch to its end is nobody's.
     let first = |used: &[u8]| used.windows(6).position(|bytes| bytes == b"before").unwrap();

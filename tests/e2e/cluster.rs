@@ -349,6 +349,15 @@ impl Cluster {
         lists.into_iter().next().unwrap()
     }
 
+    /// Waits until every acceptor holds what was written: those beyond a quorum are told later.
+    pub(crate) fn wait_for_spares(&self) {
+        self.poll("every acceptor has the newest slot on disk", || {
+            let slot = |id| self.view_logs(&format!("acceptor{id}"))?["durable_slot"].as_u64();
+            let slots = (1..=3).map(slot).collect::<Option<Vec<u64>>>()?;
+            slots.iter().all(|it| *it > 0 && *it == slots[0]).then_some(())
+        });
+    }
+
     /// Looks again and again until `look` finds what is waited for.
     pub(crate) fn poll<T>(&self, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         loop {
