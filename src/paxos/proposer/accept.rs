@@ -414,7 +414,7 @@ impl Proposer {
             return;
         }
         let (votes, since) = (proposal.votes, proposal.sent_at);
-        if leading.spares.is_front_late(&votes, since, now, spare_delay) && !spare_delay.is_zero() {
+        if !spare_delay.is_zero() && leading.spares.is_front_late(&votes, since, now, spare_delay) {
             leading.spares.tell(&membership.quorum, out);
             leading.spares.choose(&membership.quorum, |acceptor| votes.contains(acceptor));
         }

@@ -407,11 +407,14 @@ fn while_a_learner_is_out_of_reach_all_count() {
 /// Acceptors beyond a quorum may be told so much later.
 const SPARE_DELAY: u64 = 5;
 
-/// It leads, was promised by 4 and 5, and lets 6 wait.
+/// It leads, was promised by 4 and 5, and lets 6 wait. A command may be large.
 fn thrifty() -> Lab {
     let mut lab = Lab::leading();
-    let spare_delay = Duration::from_millis(SPARE_DELAY);
-    lab.step(Input::Settings(ProposerSettings { spare_delay, ..config(1).settings }));
+    lab.step(Input::Settings(ProposerSettings {
+        spare_delay: Duration::from_millis(SPARE_DELAY),
+        queue_bytes_max: 1 << 20,
+        ..config(1).settings
+    }));
     lab
 }
 
@@ -437,11 +440,6 @@ fn a_spare_is_told_at_once_when_it_is_owed_much() {
     let last = accepts(&lab.submit(64, &[write(1, 64, &["a"])]));
     assert_eq!(last.iter().filter(|&&(to, _)| to == 6).count(), 64);
     let large = write(1, 65, &["a".repeat(64 << 10).as_str()]);
-    lab.step(Input::Settings(ProposerSettings {
-        spare_delay: Duration::from_millis(SPARE_DELAY),
-        queue_bytes_max: 1 << 20,
-        ..config(1).settings
-    }));
     assert_eq!(accepts(&lab.submit(65, &[large])), [(4, 65), (5, 65), (6, 65)]);
 }
 
@@ -492,12 +490,6 @@ fn a_spare_that_is_told_with_older_slots_and_votes_first_stays_a_spare() {
 #[test]
 fn a_silent_one_in_front_is_found_out_even_where_spares_are_told_early() {
     let mut lab = thrifty();
-    let settings = ProposerSettings {
-        spare_delay: Duration::from_millis(SPARE_DELAY),
-        queue_bytes_max: 1 << 20,
-        ..config(1).settings
-    };
-    lab.step(Input::Settings(settings));
     let large = "a".repeat(64 << 10);
     for number in 1..=2 * SPARE_DELAY {
         let sent = lab.submit(number, &[write(1, number, &[large.as_str()])]);
