@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::checkpoint::{replace, sync_directory};
+use super::direct::Route;
 use super::segments::holds_segments;
 use super::{DiskError, Segments, read_checkpoint, write_checkpoint};
 use crate::types::{NodeId, Role, StorageId};
@@ -67,6 +68,7 @@ impl Stored {
 #[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
+    role: Role,
     storage: StorageId,
     is_new: bool,
     lock: Arc<File>,
@@ -87,7 +89,7 @@ impl Directory {
         };
         // Its name may have been in memory only when its creator was killed.
         sync_directory(path)?;
-        Ok(Self { path: path.to_owned(), storage, is_new, lock })
+        Ok(Self { path: path.to_owned(), role: identity.role, storage, is_new, lock })
     }
 
     /// Where it is.
@@ -113,7 +115,12 @@ impl Directory {
     /// # Errors
     /// When the disk refuses.
     pub fn segments(&self, segment_bytes: u64) -> Result<Segments, DiskError> {
-        Segments::open(&self.path, segment_bytes, Arc::clone(&self.lock))
+        let route = match self.role {
+            Role::Acceptor => Route::Direct,
+            // A learner's log is read by callers.
+            Role::Learner | Role::Proposer | Role::Client => Route::Cached,
+        };
+        Segments::open(&self.path, segment_bytes, route, Arc::clone(&self.lock))
     }
 
     /// Replaces its checkpoint, durably.

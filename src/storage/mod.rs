@@ -1,6 +1,7 @@
 //! The disk: a locked directory with an identity, the segment files of a journal, and a checkpoint.
 
 mod checkpoint;
+mod direct;
 mod directory;
 mod error;
 mod segments;

@@ -20,6 +20,7 @@ use rustix::fs::{FallocateFlags, fallocate};
 
 use super::DiskError;
 use super::checkpoint::sync_directory;
+use super::direct::{Route, Writer};
 use crate::paxos::journal::{
     Extent, Frame, Generation, JournalError, Position, Storage, StorageError, find_batch,
     read_batch,
@@ -45,7 +46,8 @@ pub struct Segments {
     shelf: Arc<Shelf>,
     live: BTreeSet<Generation>,
     /// The segment that is written.
-    current: Option<(Generation, File)>,
+    current: Option<(Generation, Writer)>,
+    route: Route,
     reader: Reader,
     keeper: Keeper,
     /// Declared last: the directory is free only after the keeper has ended.
@@ -102,6 +104,7 @@ impl Segments {
     pub(super) fn open(
         parent: &Path,
         segment_bytes: u64,
+        route: Route,
         lock: Arc<File>,
     ) -> Result<Self, DiskError> {
         let dir = parent.join(DIRECTORY);
@@ -120,7 +123,7 @@ impl Segments {
         let keeper = Keeper::start(&shelf)?;
         keeper.order(&shelf, Order::Prepare)?;
         let reader = Reader { dir: dir.into(), files: Arc::default() };
-        Ok(Self { shelf, live, current: None, reader, keeper, _lock: lock })
+        Ok(Self { shelf, live, current: None, route, reader, keeper, _lock: lock })
     }
 
     /// A handle that reads batches from any thread.
@@ -130,15 +133,17 @@ impl Segments {
     }
 
     /// The file of a segment, open for writing.
-    fn file(&mut self, generation: Generation) -> Result<&File, DiskError> {
+    fn file(&mut self, generation: Generation) -> Result<&mut Writer, DiskError> {
         let file = match self.current.take() {
             Some((current, file)) if current == generation => file,
             Some(_) | None => {
                 let path = path_of(&self.shelf.dir, generation);
-                File::options().write(true).open(&path).map_err(DiskError::io("open", &path))?
+                let open = self.reader.file(generation, &path)?;
+                let (Extent::Whole(end) | Extent::Cut(end)) = open.extent;
+                Writer::open(&path, end, self.route).map_err(DiskError::io("open", &path))?
             }
         };
-        Ok(&self.current.insert((generation, file)).1)
+        Ok(&mut self.current.insert((generation, file)).1)
     }
 }
 
@@ -189,13 +194,13 @@ impl Storage for Segments {
         let path = path_of(&self.shelf.dir, generation);
         let count = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         let file = self.file(generation)?;
-        Ok(file.write_all_at(bytes, offset).map_err(DiskError::room("write", &path, count))?)
+        Ok(file.write(offset, bytes, &path).map_err(DiskError::room("write", &path, count))?)
     }
 
     fn sync(&mut self, generation: Generation) -> Result<(), StorageError> {
         let path = path_of(&self.shelf.dir, generation);
         let file = self.file(generation)?;
-        Ok(file.sync_data().map_err(DiskError::io("sync", &path))?)
+        Ok(file.sync().map_err(DiskError::io("sync", &path))?)
     }
 
     fn retire(&mut self, generation: Generation) -> Result<(), StorageError> {

@@ -1,0 +1,221 @@
+//! A file that is written past the page cache.
+//!
+//! A journal is written once, synced at once and seldom read. The cache would copy each batch into
+//! a cold page, note the page as dirty, and have the sync look for it. Only whole blocks can be
+//! written past it; so the last one is kept, and written again with what follows in it. What stood
+//! in it is the same then, as when the cache writes a page again.
+
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+/// Disks ask for offsets and memory that are aligned to 512 or 4096 bytes.
+const BLOCK: usize = 4096;
+/// Bytes written at once, at most.
+const MEMORY: usize = 1 << 20;
+
+/// How segments are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Route {
+    /// Through the page cache, for who reads them soon.
+    Cached,
+    /// Past it, where the disk allows that.
+    Direct,
+}
+
+/// A file that is written in order, from anywhere on.
+#[derive(Debug)]
+pub(super) struct Writer {
+    file: File,
+    /// `None` where the cache is used.
+    blocks: Option<Blocks>,
+}
+
+/// The blocks under way, in aligned memory, and after a write the last of them.
+#[derive(Debug)]
+struct Blocks {
+    block: usize,
+    memory: Box<[u8]>,
+    /// The offset of the first.
+    start: u64,
+    /// So many bytes of the first are known.
+    known: usize,
+}
+
+impl Writer {
+    /// Opens the file at `path`, to write its bytes before `end`.
+    pub(super) fn open(path: &Path, end: u64, route: Route) -> io::Result<Self> {
+        match route {
+            Route::Cached => Self::cached(path),
+            Route::Direct => Self::direct(path, end),
+        }
+    }
+
+    fn cached(path: &Path) -> io::Result<Self> {
+        Ok(Self { file: File::options().write(true).open(path)?, blocks: None })
+    }
+
+    fn direct(path: &Path, end: u64) -> io::Result<Self> {
+        // Behind a last block that is not whole stand bytes of someone else.
+        if !end.is_multiple_of(bytes(BLOCK)) {
+            return Self::cached(path);
+        }
+        // The kept block is read once.
+        let flags = OFlags::RDWR | OFlags::DIRECT | OFlags::CLOEXEC;
+        match rustix::fs::open(path, flags, Mode::empty()) {
+            Ok(file) => Ok(Self { file: file.into(), blocks: Some(Blocks::new(BLOCK)) }),
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => Self::cached(path),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Writes `batch` at `offset`, and past the cache zeros behind it, to the end of its block.
+    /// `path` is the file's.
+    pub(super) fn write(&mut self, offset: u64, batch: &[u8], path: &Path) -> io::Result<()> {
+        if let Some(blocks) = &mut self.blocks {
+            match blocks.write(&self.file, offset, batch) {
+                // The disk asks for larger blocks. What has been written is written again.
+                Err(error) if error.kind() == ErrorKind::InvalidInput => {
+                    *self = Self::cached(path)?;
+                }
+                written => return written,
+            }
+        }
+        self.file.write_all_at(batch, offset)
+    }
+
+    /// Makes durable what was written.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+}
+
+impl Blocks {
+    fn new(block: usize) -> Self {
+        // Pages that are never touched take no memory.
+        let memory = vec![0; MEMORY + block].into_boxed_slice();
+        Self { block, memory, start: 0, known: 0 }
+    }
+
+    fn write(&mut self, file: &File, mut offset: u64, mut batch: &[u8]) -> io::Result<()> {
+        while !batch.is_empty() {
+            let start = offset - offset % bytes(self.block);
+            let head = usize::try_from(offset - start).map_err(io::Error::other)?;
+            self.know(file, start, head)?;
+            let (now, rest) = batch.split_at(batch.len().min(MEMORY - head));
+            self.write_behind(file, head, now)?;
+            offset += bytes(now.len());
+            batch = rest;
+        }
+        Ok(())
+    }
+
+    /// Sees to it that the first `head` bytes of the block at `start` are in memory.
+    fn know(&mut self, file: &File, start: u64, head: usize) -> io::Result<()> {
+        if self.start != start || self.known < head {
+            let block = self.block;
+            file.read_exact_at(self.first(block), start)?;
+            self.start = start;
+        }
+        self.known = head;
+        Ok(())
+    }
+
+    /// Writes `batch` behind the first `head` bytes, which are known, and keeps the last block.
+    fn write_behind(&mut self, file: &File, head: usize, batch: &[u8]) -> io::Result<()> {
+        let (block, start) = (self.block, self.start);
+        let end = head + batch.len();
+        let blocks = self.first(end.next_multiple_of(block));
+        let (filled, padding) = blocks.split_at_mut(end);
+        filled.split_at_mut(head).1.copy_from_slice(batch);
+        padding.fill(0);
+        file.write_all_at(blocks, start)?;
+        let last = end - end % block;
+        blocks.copy_within(last.., 0);
+        self.start += bytes(last);
+        self.known = end - last;
+        Ok(())
+    }
+
+    /// The first `length` bytes of the memory, which are aligned.
+    fn first(&mut self, length: usize) -> &mut [u8] {
+        let unaligned = self.memory.as_ptr().align_offset(self.block);
+        self.memory.split_at_mut(unaligned).1.split_at_mut(length).0
+    }
+}
+
+fn bytes(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Offsets and lengths around the ends of blocks and of the memory.
+    const WRITES: [(u64, usize); 9] = [
+        (0, 1),
+        (8, 4080),
+        (4088, 16),
+        (4104, 4088),
+        (8192, 4096),
+        (12288, 3 << 20),
+        (12288 + (3 << 20), 100),
+        // A tail that is cut and written anew.
+        (12288 + (3 << 20) + 8, 5000),
+        (8192, 8),
+    ];
+
+    #[test]
+    fn bytes_stand_where_they_were_written_and_zeros_behind_them() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("7.seg");
+        std::fs::write(&path, vec![7; 4 << 20]).unwrap();
+        let mut expected = vec![7; 4 << 20];
+        let mut writer = Writer::open(&path, 4 << 20, Route::Direct).unwrap();
+        for ((offset, length), nth) in WRITES.into_iter().zip(1..) {
+            if nth % 3 == 0 {
+                writer = Writer::open(&path, 4 << 20, Route::Direct).unwrap();
+            }
+            let start = usize::try_from(offset).unwrap();
+            writer.write(offset, &vec![nth; length], &path).unwrap();
+            writer.sync().unwrap();
+            expected[start..start + length].fill(nth);
+            let end = (start + length).next_multiple_of(BLOCK);
+            expected[start + length..end].fill(0);
+            assert!(std::fs::read(&path).unwrap() == expected, "write {nth}");
+        }
+    }
+
+    #[test]
+    fn a_disk_that_wants_larger_blocks_is_written_through_the_cache() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("7.seg");
+        std::fs::write(&path, vec![7; 4 * BLOCK]).unwrap();
+        let mut writer = Writer::open(&path, bytes(4 * BLOCK), Route::Direct).unwrap();
+        writer.blocks = Some(Blocks::new(8));
+        writer.write(16, &[1; 100], &path).unwrap();
+        writer.write(116, &[2; 100], &path).unwrap();
+        let read = std::fs::read(&path).unwrap();
+        assert_eq!(read[..16], [7; 16]);
+        assert_eq!((&read[16..116], &read[116..216]), (&[1; 100][..], &[2; 100][..]));
+        assert!(read[216..].iter().all(|&byte| byte == 7));
+    }
+
+    #[test]
+    fn a_segment_that_ends_within_a_block_is_written_through_the_cache() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("7.seg");
+        std::fs::write(&path, vec![7; 5000]).unwrap();
+        let mut writer = Writer::open(&path, 4992, Route::Direct).unwrap();
+        writer.write(4984, &[1; 8], &path).unwrap();
+        assert_eq!(
+            std::fs::read(&path).unwrap()[4980..],
+            [[7; 4].as_slice(), &[1; 8], &[7; 8]].concat()
+        );
+    }
+}
