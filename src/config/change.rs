@@ -238,6 +238,6 @@ impl Changes<'_> {
 }
 
 /// A node as an operator knows it.
-fn told(node: &NodeConfig) -> String {
+pub(super) fn told(node: &NodeConfig) -> String {
     format!("{} ({}, id {})", node.name, node.role, node.id)
 }

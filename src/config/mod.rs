@@ -3,12 +3,14 @@
 //! - `schema`: every setting, with its default, its range and its meaning.
 //! - `shape`: each key alone, `rules`: the keys together. Both find every slip, not only the first.
 //! - `change`: what of a changed file a node takes while it runs.
+//! - `formed`: what of it the cluster was formed without.
 //! - `environment`: `PAXOSD__SECTION__KEY` over the file. `identity`: who this node is, and seeds.
 //! - `locate`, `source`, `error`: where a value stands, and how its error prints.
 
 mod change;
 mod environment;
 mod error;
+mod formed;
 mod identity;
 mod locate;
 mod origin;

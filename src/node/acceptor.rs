@@ -20,7 +20,9 @@ use crate::paxos::message::{
 };
 use crate::paxos::witness::Witness;
 use crate::storage::{Directory, Identity, Segments};
-use crate::types::{AcceptorId, Ballot, EpochDigest, LearnerId, NodeId, ProposerId, Role, Slot};
+use crate::types::{
+    AcceptorId, Ballot, Epoch, EpochDigest, LearnerId, NodeId, ProposerId, Role, Slot,
+};
 
 /// Who waits for a reply.
 #[derive(Debug)]
@@ -200,6 +202,9 @@ pub fn start(
                 shared.ring.note("torn-tail", None, text);
             }
             info!(records = recovery.records, segments = recovery.segments, "journal replayed");
+            if let Some(epoch) = durable.acceptor().formed() {
+                shared.compare_with_file(epoch);
+            }
             let (sender, status) = watch::channel(status_of(&durable));
             let waiting = inbox.bytes.clone();
             let worker = Worker { shared: shared.clone(), me, turns, waiting, status: sender };
@@ -304,7 +309,7 @@ impl Worker {
             self.shared.metrics.journal_turn(started.elapsed(), replies.len());
             let is = durable.acceptor().standing();
             if was != is {
-                self.tell_standing(is);
+                self.tell_standing(is, durable.acceptor().formed());
             }
             // The witness must know of a promise before anybody can act on it.
             self.status.send_replace(status_of(&durable));
@@ -323,10 +328,15 @@ impl Worker {
         Ok(())
     }
 
-    fn tell_standing(&self, standing: Standing) {
+    fn tell_standing(&self, standing: Standing, formed: Option<&Epoch>) {
         match standing {
             Standing::Unformed => {}
-            Standing::Member(epoch) => self.shared.ring.event(Event::EpochKnown { epoch }),
+            Standing::Member(epoch) => {
+                self.shared.ring.event(Event::EpochKnown { epoch });
+                if let Some(formed) = formed {
+                    self.shared.compare_with_file(formed);
+                }
+            }
             Standing::Stranger(epoch) => {
                 let state = AcceptorState::Stranger(epoch);
                 let why = state.fault().unwrap_or_default();

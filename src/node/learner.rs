@@ -330,6 +330,9 @@ pub fn start(
     };
     let now = shared.clock.now();
     let durable = store.slot();
+    if let Some((epoch, _)) = &kept.state {
+        shared.compare_with_file(epoch);
+    }
     let learner = Learner::new(learner_config, now, kept.state);
     let keeper = Keeper::start(shared, directory, store)?;
     let tail = Tail::after(learner.status().delivered_index);
@@ -535,7 +538,10 @@ impl Task {
             match effect {
                 Effect::Send(outbound) => sends.push(outbound),
                 Effect::Event(event) => self.shared.ring.event(event),
-                Effect::Epoch(epoch) => self.keeper.epoch(epoch).await,
+                Effect::Epoch(epoch) => {
+                    self.shared.compare_with_file(&epoch);
+                    self.keeper.epoch(epoch).await;
+                }
                 Effect::Deliver(delivered) => {
                     let entry = Entry { delivered, at_ms: self.shared.clock.unix_ms() };
                     self.tail.push(&entry);

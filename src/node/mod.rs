@@ -26,7 +26,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use self::acceptor::AcceptorHandle;
 use self::clock::Clock;
@@ -42,7 +42,7 @@ use crate::config::{Config, NodeConfig};
 use crate::http::link::{Identity, InboundConfig, InboundLinks, LinkEvent, Links, LinksConfig};
 use crate::http::{Address, ClientLimits, HttpClient, wire};
 use crate::paxos::message::Outbound;
-use crate::types::{Ballot, EpochDigest, Incarnation, Instant, Role};
+use crate::types::{Ballot, Epoch, EpochDigest, Incarnation, Instant, Role};
 
 /// How far learners must be ahead of what an acceptor has forgotten before it forgets more.
 pub const TRIM_SLOTS: u64 = 1000;
@@ -188,6 +188,15 @@ impl Shared {
         };
         if is_dropped {
             self.metrics.dropped();
+        }
+    }
+
+    /// Warns of what this node's file says otherwise than the cluster was formed with.
+    fn compare_with_file(&self, epoch: &Epoch) {
+        let Err(unlike) = self.config().agrees_with(epoch) else { return };
+        for difference in unlike.iter() {
+            warn!("{difference}");
+            self.ring.note("config-ignored", None, difference.to_string());
         }
     }
 

@@ -8,11 +8,12 @@ use tokio::sync::{mpsc, oneshot};
 use super::Shared;
 use super::inbox::{Input, Received};
 use crate::config::Config;
+use crate::paxos::event::Event;
 use crate::paxos::message::ToProposer;
 use crate::paxos::proposer::{
     self, Effect, Peers, Proposer, ProposerConfig, ProposerSettings, ProposerStatus,
 };
-use crate::types::{Incarnation, LearnerId, LogLimits, ProposerId, Role};
+use crate::types::{Incarnation, LearnerId, ProposerId, Role};
 
 /// What the rest of the node asks of the proposer.
 #[derive(Debug)]
@@ -65,11 +66,7 @@ pub fn start(shared: &Arc<Shared>, inbox: mpsc::Receiver<Input<ToProposer, Call>
         cluster: config.cluster.name.clone(),
         acceptors: config.acceptors(),
         learners: config.with_role(Role::Learner).map(|node| LearnerId(node.id)).collect(),
-        limits: LogLimits {
-            idempotency_window: config.limits.idempotency_window,
-            session_window: config.limits.session_window,
-            sessions_max: u64::try_from(config.limits.sessions_max).unwrap_or(u64::MAX),
-        },
+        limits: config.log_limits(),
         clock_ms_at_zero: shared.clock.unix_ms().saturating_sub(since_zero.unwrap_or(0)),
         settings: settings_of(&config),
     };
@@ -180,6 +177,11 @@ impl Task {
                 Effect::Event(event) => {
                     if let Some(ballot) = event.leads() {
                         self.shared.see_leader(ballot);
+                    }
+                    if let (Event::EpochKnown { .. }, Some(formed)) =
+                        (&event, self.proposer.formed())
+                    {
+                        self.shared.compare_with_file(formed);
                     }
                     self.shared.ring.event(event);
                 }

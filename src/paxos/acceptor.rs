@@ -193,6 +193,12 @@ impl Acceptor {
         self.votes.get(&slot)
     }
 
+    /// The epoch that it joined.
+    #[must_use]
+    pub fn formed(&self) -> Option<&Epoch> {
+        self.membership.as_ref().map(|membership| &membership.epoch)
+    }
+
     /// Where it stands toward the epoch.
     #[must_use]
     pub fn standing(&self) -> Standing {

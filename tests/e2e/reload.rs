@@ -237,6 +237,39 @@ fn a_config_map_that_is_swapped_is_followed_and_one_with_other_acceptors_is_not(
 }
 
 #[test]
+fn a_node_that_starts_with_other_acceptors_or_another_memory_goes_by_what_was_formed_and_says_so() {
+    let mut cluster = Cluster::start();
+    assert_eq!(cluster.client(1).send("before").unwrap().status, 200);
+    let (api_port, monitor_port) = (cluster.free_port(), cluster.free_port());
+    let unlike = changed(&cluster, |config| {
+        let mut another = config.named("acceptor3").unwrap().clone();
+        another.name = "acceptor4".to_owned();
+        another.id = NodeId::new(11).unwrap();
+        (another.api_port, another.monitor_port) = (api_port, monitor_port);
+        config.nodes.push(another);
+        config.limits.session_window = 5;
+    });
+    let names = ["proposer1", "acceptor1", "learner1"];
+    for name in names {
+        assert!(event(&cluster, name, "config-ignored", 0).is_none(), "{name}");
+        assert!(cluster.terminate(name).success(), "{name}");
+    }
+    fs::write(cluster.config_file(), &unlike).unwrap();
+    let line = 1 + unlike.lines().position(|it| it.contains("acceptor4")).unwrap();
+    for name in names {
+        cluster.start_node(name);
+        cluster.wait_healthy(name);
+        let text = told(&cluster, name, "config-ignored", 0);
+        assert!(text.contains("limits.session_window: 5 has no effect"), "{name}: {text}");
+        let log = cluster.log(name);
+        assert!(log.contains(&format!("cluster.yaml:{line}:")), "{name}: {log}");
+        assert!(log.contains("acceptor4 (acceptor, id 11): does not vote"), "{name}: {log}");
+    }
+    assert_eq!(cluster.client(1).send("after").unwrap().status, 200);
+    assert_eq!(cluster.agreed_values(&LEARNERS), ["before", "after"]);
+}
+
+#[test]
 fn an_invalid_file_is_refused_with_its_line_and_the_node_goes_on() {
     let cluster = Cluster::start();
     let sound = fs::read_to_string(cluster.config_file()).unwrap();

@@ -323,6 +323,12 @@ impl Proposer {
         self.membership.as_ref().map(|membership| membership.digest)
     }
 
+    /// The epoch itself.
+    #[must_use]
+    pub fn formed(&self) -> Option<&Epoch> {
+        self.membership.as_ref().map(|membership| &membership.epoch)
+    }
+
     /// What it looks like from outside at `now`.
     #[must_use]
     pub fn status(&self, now: Instant) -> ProposerStatus {
