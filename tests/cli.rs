@@ -28,6 +28,7 @@ use tokio_util::task::TaskTracker;
 const LIMITS: ServerLimits = ServerLimits {
     connections_max: 100,
     header_read_timeout: Duration::from_secs(10),
+    stall_timeout: Duration::from_secs(10),
     drain_timeout: Duration::from_secs(5),
 };
 

@@ -18,6 +18,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) const LIMITS: ServerLimits = ServerLimits {
     connections_max: 100,
     header_read_timeout: Duration::from_secs(10),
+    stall_timeout: Duration::from_secs(10),
     drain_timeout: Duration::from_secs(5),
 };
 

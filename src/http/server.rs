@@ -14,7 +14,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -51,6 +51,8 @@ pub struct ServerLimits {
     pub connections_max: usize,
     /// How long a request's header may take to arrive, and a kept-alive connection may idle.
     pub header_read_timeout: Duration,
+    /// How long a caller may take nothing of an answer. What waits for him is held in memory.
+    pub stall_timeout: Duration,
     /// How long requests may go on after a shutdown began.
     pub drain_timeout: Duration,
 }
@@ -248,6 +250,12 @@ impl<S: Service> Connection<S> {
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%error, "cannot set TCP_NODELAY");
         }
+        // The kernel ends a connection whose bytes nobody takes for so long; the answer, whoever
+        // writes it, ends with it.
+        if let Err(error) = SockRef::from(&stream).set_tcp_user_timeout(Some(limits.stall_timeout))
+        {
+            debug!(%error, "cannot set TCP_USER_TIMEOUT");
+        }
         let answer = service_fn(move |request: Request<Incoming>| {
             let service = Arc::clone(&service);
             async move {
@@ -314,6 +322,33 @@ mod tests {
         raw.write("HEAD / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
         let head = raw.read_to_end().await;
         assert!(head.contains("content-length: 2\r\n") && head.ends_with("\r\n\r\n"), "{head}");
+        server.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_caller_who_takes_nothing_of_an_answer_is_cut() {
+        let stall_timeout = Duration::from_millis(500);
+        let limits = ServerLimits { connections_max: 1, stall_timeout, ..LIMITS };
+        let answer = Answer(async |request: Request<Incoming>| match request.uri().path() {
+            // More than the buffers of both sockets hold.
+            "/long" => crate::http::body::json_bytes(StatusCode::OK, vec![b' '; 64 << 20].into()),
+            _ => ok(),
+        });
+        let server = Server::start_with(limits, answer).await;
+        let mut silent = Raw::open(&server.address).await;
+        silent.write("GET /long HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        in_time(async {
+            loop {
+                let mut next = Raw::open(&server.address).await;
+                next.write(GET).await;
+                if next.read_answer().await.0.starts_with("HTTP/1.1 200 ") {
+                    return;
+                }
+                sleep(Duration::from_millis(50)).await;
+            }
+        })
+        .await;
+        drop(silent);
         server.stop().await;
     }
 

@@ -163,6 +163,7 @@ pub fn start(app: App, listeners: Listeners, tracker: &TaskTracker) -> anyhow::R
         let limits = move || ServerLimits {
             connections_max: shared.config().limits.connections_max,
             header_read_timeout: Duration::from_secs(60),
+            stall_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(3),
         };
         let served = serve(listener, limits, Arc::new(api), closing.clone(), tracker.clone());
