@@ -126,28 +126,65 @@ manifests() {
         sed -E "s#^( *(- )?image: ).*paxos-node[^ ]*\$#\\1$reference#"
 }
 
+# is_deployment NAME: whether standard input, one document of the manifests, is this Deployment.
+is_deployment() {
+    awk -v wanted="$1" '
+        /^[^ ]/ { at = $1 }
+        /^kind: Deployment$/ { is_deployment = 1 }
+        at == "metadata:" && $0 == "  name: " wanted { is_wanted = 1 }
+        END { exit !(is_deployment && is_wanted) }'
+}
+
+# sort_manifests MANIFESTS: puts the document of each Deployment that there is already into
+# `running`, by its name, and all others into `others`.
+sort_manifests() {
+    local document name
+    others=
+    while IFS= read -r -d '' document; do
+        for name in "${deployments[@]}"; do
+            if is_deployment "$name" <<<"$document"; then
+                running[$name]=$document
+                continue 2
+            fi
+        done
+        others+=$document$'---\n'
+    done < <(sed 's/^---$/\x0/' <<<"$1"; printf '\0')
+}
+
+# Nodes that run are brought up to date one after the other, each back before the next goes, so that
+# a quorum and a leader are there all the time. Where some are not ready, one that waits for them
+# would never be back: then it is all at once.
 apply() {
-    local rendered count
+    local rendered count name
+    declare -A running=()
     rendered=$(manifests) || fail 1 not_rendered "$kustomization"
     count=$(grep -cE "^ *(- )?image: $reference\$" <<<"$rendered") || true
     ((count > 0)) || fail 1 image_not_found "$kustomization"
-    there_before=$(kubectl get deployments -n "$namespace" --request-timeout=10s -o name \
-        2>/dev/null) || there_before=
-    # kustomize puts the namespace first and what needs others after them.
-    kubectl apply -f - <<<"$rendered"
+    look_at_pods || deployments=()
+    if ! all_ready; then
+        # kustomize puts the namespace first and what needs others after them.
+        kubectl apply -f - <<<"$rendered"
+        for name in "${deployments[@]}"; do
+            restart "$name"
+        done
+        return
+    fi
+    sort_manifests "$rendered"
+    kubectl apply -f - <<<"$others"
+    heading renewing
+    for name in "${deployments[@]}"; do
+        [[ -n ${running[$name]-} ]] || continue
+        kubectl apply -f - <<<"${running[$name]}"
+        restart "$name"
+        kubectl rollout status -n "$namespace" "deployment/$name" --timeout="${timeout_s}s" ||
+            fail 1 renew_stopped "$name"
+    done
 }
 
-# A pod that runs already does not notice a new image under an old name. One node after the other,
-# each back before the next goes, so that a quorum and a leader are there all the time.
-renew() {
-    local deployment
-    [[ -n $there_before && -n $old_image && $old_image != "$new_image" ]] || return 0
-    heading renewing
-    for deployment in $there_before; do
-        kubectl rollout restart -n "$namespace" "$deployment"
-        kubectl rollout status -n "$namespace" "$deployment" --timeout="${timeout_s}s" ||
-            fail 1 renew_stopped "$deployment"
-    done
+# restart NAME: a pod that runs does not notice a new image under an old name.
+restart() {
+    [[ -n $old_image && $old_image != "$new_image" ]] || return 0
+    kubectl rollout restart -n "$namespace" "deployment/$1"
 }
 
 heading step_check
@@ -156,7 +193,6 @@ heading step_build
 build_image
 heading step_apply
 apply
-renew
 heading step_wait "$timeout_s"
 wait_for_pods "$timeout_s" || {
     pods_trouble

@@ -215,8 +215,8 @@ message not_rendered '%s cannot be rendered by kubectl kustomize' \
     '%s não pode ser gerado pelo kubectl kustomize'
 message image_not_found 'no container in %s uses an image called paxos-node' \
     'nenhum contêiner em %s usa uma imagem chamada paxos-node'
-message renewing 'Renewing the nodes with the new image, one by one' \
-    'Renovando os nós com a nova imagem, um a um'
+message renewing 'Bringing the nodes that run up to date, one by one' \
+    'Atualizando os nós que estão rodando, um a um'
 message renew_stopped '%s did not come back; the others were left as they are' \
     '%s não voltou; os outros ficaram como estão'
 message deploy_next '

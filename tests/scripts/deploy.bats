@@ -78,20 +78,72 @@ in_order() {
     no_calls '^minikube'
 }
 
-@test "a new image is taken up by nodes that run, one by one" {
+# document KIND NAME [IMAGE]: one document of the manifests, as kustomize writes it.
+document() {
+    printf -- '---\napiVersion: v1\nkind: %s\nmetadata:\n  labels:\n    name: other\n' "$1"
+    printf '  name: %s\n  namespace: paxos\nspec:\n' "$2"
+    [[ -z ${3-} ]] || printf '  template:\n    containers:\n      - image: %s\n' "$3"
+}
+
+# ready NAME...: these Deployments are there, each with its pod.
+ready() {
+    touch "$STANDIN/namespace"
+    rm "$STANDIN/deployments.next"
+    printf '%s 1 1\n' "$@" >"$STANDIN/deployments"
+}
+
+@test "nodes that run are brought up to date one by one, and all else at once" {
+    touch "$STANDIN/minikube"
+    ready acceptor1 acceptor2 gone
+    {
+        document Namespace paxos | tail -n +2
+        document Service acceptor1
+        for name in acceptor1 acceptor2 proposer1; do
+            document Deployment "$name" paxos-node:latest
+        done
+        document Ingress acceptor2
+    } >"$STANDIN/manifests"
+    run deploy --tag 7
+    [ "$status" -eq 0 ]
+    in_order 'applied Namespace' 'applied Service' 'applied Deployment' 'name proposer1' \
+        'applied Ingress' 'apply' 'applied Deployment' 'name acceptor1' \
+        'rollout status -n paxos deployment/acceptor1' 'applied Deployment' 'name acceptor2' \
+        'rollout status -n paxos deployment/acceptor2'
+    [ "$(grep -c 'image: paxos-node:7$' "$STANDIN/applied")" -eq 3 ]
+    [ "$(grep -c '^applied Deployment' "$STANDIN/calls")" -eq 3 ]
+    no_calls 'rollout restart|gone'
+}
+
+@test "a new image under an old name is taken up by nodes that run" {
     touch "$STANDIN/minikube"
     printf 'sha256:old\n' >"$STANDIN/image"
-    printf 'deployment.apps/acceptor1\ndeployment.apps/acceptor2\n' >"$STANDIN/there_before"
+    ready acceptor1 acceptor2
+    for name in acceptor1 acceptor2; do
+        document Deployment "$name" paxos-node:latest
+    done >"$STANDIN/manifests"
     run deploy
     [ "$status" -eq 0 ]
-    in_order 'apply' 'rollout restart -n paxos deployment.apps/acceptor1' \
-        'rollout status -n paxos deployment.apps/acceptor1' \
-        'rollout restart -n paxos deployment.apps/acceptor2' 'rollout status .*acceptor2'
+    in_order 'name acceptor1' 'rollout restart -n paxos deployment/acceptor1' \
+        'rollout status -n paxos deployment/acceptor1' 'name acceptor2' \
+        'rollout restart -n paxos deployment/acceptor2' 'rollout status .*acceptor2'
     : >"$STANDIN/calls"
     printf 'sha256:new\n' >"$STANDIN/image"
     run deploy
     [ "$status" -eq 0 ]
-    no_calls 'rollout'
+    no_calls 'rollout restart'
+}
+
+@test "where a node is not ready none waits for another" {
+    touch "$STANDIN/minikube" "$STANDIN/namespace"
+    printf 'sha256:old\n' >"$STANDIN/image"
+    for name in acceptor1 proposer1; do
+        document Deployment "$name" paxos-node:latest
+    done >"$STANDIN/manifests"
+    run deploy
+    [ "$status" -eq 0 ]
+    in_order 'apply' 'name acceptor1' 'name proposer1' 'restart .*/proposer1' \
+        'restart .*/acceptor1'
+    no_calls 'rollout status'
 }
 
 @test "deploy gives up in time, and says which pods are not ready and why" {
