@@ -49,7 +49,8 @@ fuller_than() { (($(screen | grep -c .) > $1)); }
 }
 
 @test "without a terminal each look is a block, every interval" {
-    monitor -p -i 1 >"$BATS_TEST_TMPDIR/out" 3>&- &
+    # Without the function between: what is killed is the script, and not a shell that waits for it.
+    "$ROOT/monitor.sh" -p -i 1 >"$BATS_TEST_TMPDIR/out" 3>&- &
     local pid=$!
     until_true 60 three_blocks "$BATS_TEST_TMPDIR/out"
     kill "$pid"
