@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::cluster::Cluster;
+use super::raw;
 
 #[test]
 fn a_thousand_values_through_both_clients_are_one_list_on_both_learners() {
@@ -46,6 +47,35 @@ fn a_stale_read_says_so_and_one_after_an_index_waits_for_it() {
         assert_eq!(read.json["consistency"], "stale");
         assert_eq!(read.json["values"], json!([format!("value {number}")]), "{}", read.json);
     }
+}
+
+#[test]
+fn a_read_that_one_learner_has_no_room_for_is_served_by_another() {
+    let cluster = Cluster::start_with(|config| config.learner.read_waiters_max = 1);
+    assert_eq!(cluster.client(1).send("value").unwrap().status, 200);
+    let served_by = |query: &str| {
+        let read = cluster.client(1).get(&format!("/read?{query}")).unwrap();
+        assert_eq!((read.status, &read.json["values"]), (200, &json!(["value"])), "{}", read.json);
+        read.headers["paxos-served-by"].to_str().unwrap().to_owned()
+    };
+    let nearest = served_by("limit=100");
+    let port = cluster.node(&nearest).api_port;
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(move || {
+            // A look below may have taken the place just then.
+            let mut ask =
+                || raw::get(port, "/get-values?consistency=stale&after=99&timeout_ms=3000").status;
+            std::iter::repeat_with(&mut ask).find(|&status| status != 429)
+        });
+        cluster.poll("its only place is taken", || {
+            (raw::get(port, "/get-values?limit=1").status == 429).then_some(())
+        });
+        // Over HTTP, and over a link.
+        for query in ["limit=100", "limit=1"] {
+            assert_ne!(served_by(query), nearest, "{query}");
+        }
+        assert_eq!(waiter.join().unwrap(), Some(503));
+    });
 }
 
 #[test]

@@ -529,7 +529,11 @@ impl App {
                     Some(response)
                 }
             },
-            |response| response.status() != StatusCode::SERVICE_UNAVAILABLE,
+            // Another learner may have room, or be further.
+            |response| {
+                let status = response.status();
+                status != StatusCode::SERVICE_UNAVAILABLE && status != StatusCode::TOO_MANY_REQUESTS
+            },
         );
         Ok(match asked.await {
             Ok(response) | Err(Some(response)) => response,
