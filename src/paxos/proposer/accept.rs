@@ -347,7 +347,7 @@ impl Proposer {
                 votes: Tally::default(),
                 voters: 0,
                 owners,
-                learner: self.peers.counting_learner(&self.up),
+                learner: self.peers.counting_learner(&membership.epoch, &self.up),
                 sent_at: now,
                 resends: 0,
             };

@@ -96,11 +96,13 @@ pub struct Peers {
 
 impl Peers {
     /// The learner that is to count a proposal's votes, so that each need not be sent to every
-    /// learner: the leader tells the others what was chosen. Absent while it can not reach them
-    /// all.
-    fn counting_learner(&self, up: &BTreeSet<NodeId>) -> Option<LearnerId> {
+    /// learner: the leader tells the others what was chosen. One of the epoch's where it can be, for
+    /// callers wait for it, and one that has joined may be far away. Absent while the leader can not
+    /// reach them all.
+    fn counting_learner(&self, epoch: &Epoch, up: &BTreeSet<NodeId>) -> Option<LearnerId> {
         let is_up = |learner: &LearnerId| up.contains(&learner.node());
-        self.learners.first().copied().filter(|_| self.learners.iter().all(is_up))
+        let of_epoch = self.learners.intersection(&epoch.learners).next();
+        of_epoch.or(self.learners.first()).copied().filter(|_| self.learners.iter().all(is_up))
     }
 }
 

@@ -395,6 +395,27 @@ fn one_learner_counts_the_votes_and_the_others_hear_what_is_chosen() {
 }
 
 #[test]
+fn a_learner_that_has_joined_does_not_count_before_those_of_the_epoch() {
+    let mut lab = Lab::leading();
+    let with = |ids: &[u64]| {
+        let learners = ids.iter().copied().map(learner).collect();
+        Input::Peers(Peers { learners, ..Peers::default() })
+    };
+    let named = |sent: &[Effect]| -> BTreeSet<_> {
+        to_acceptors(sent).iter().map(|(_, accept)| counting(accept)).collect()
+    };
+    lab.step(Input::LinkUp(node(2)));
+    lab.step(with(&[2, 7, 8]));
+    let sent = lab.submit(1, &[write(1, 1, &["a"])]);
+    assert_eq!(named(&sent), [Some(learner(7))].into());
+    // Where none of them is left it does.
+    lab.step(with(&[2]));
+    lab.choose(1);
+    let sent = lab.submit(2, &[write(1, 2, &["b"])]);
+    assert_eq!(named(&sent), [Some(learner(2))].into());
+}
+
+#[test]
 fn while_a_learner_is_out_of_reach_all_count() {
     let mut lab = Lab::leading();
     lab.link_down(8);
