@@ -96,9 +96,9 @@ pub struct Peers {
 
 impl Peers {
     /// The learner that is to count a proposal's votes, so that each need not be sent to every
-    /// learner: the leader tells the others what was chosen. One of the epoch's where it can be, for
-    /// callers wait for it, and one that has joined may be far away. Absent while the leader can not
-    /// reach them all.
+    /// learner: the leader tells the others what was chosen. One of the epoch's where it can be:
+    /// callers wait for it, and one that has joined may be far away. Absent while the leader can
+    /// not reach them all.
     fn counting_learner(&self, epoch: &Epoch, up: &BTreeSet<NodeId>) -> Option<LearnerId> {
         let is_up = |learner: &LearnerId| up.contains(&learner.node());
         let of_epoch = self.learners.intersection(&epoch.learners).next();
