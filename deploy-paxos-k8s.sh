@@ -17,6 +17,7 @@ tag=latest
 registry=
 overlay=minikube
 timeout_s=180
+at_once=
 
 while (($# > 0)); do
     case $1 in
@@ -29,6 +30,7 @@ while (($# > 0)); do
         --registry) registry=$(value_of "$@") || exit; shift ;;
         --overlay) overlay=$(value_of "$@") || exit; shift ;;
         --timeout) timeout_s=$(number_of "$@") || exit; shift ;;
+        --at-once) at_once=yes ;;
         *) usage_error no_such_option "$1" ;;
     esac
     shift
@@ -97,20 +99,15 @@ in_its_docker() {
     fi
 }
 
-image_id() {
-    in_its_docker docker image inspect --format '{{.Id}}' "$reference" 2>/dev/null || true
-}
-
 build_image() {
     minikube_docker=
     if uses_minikube; then
         # Not every container runtime of Minikube has a Docker to build in.
         minikube_docker=$(minikube docker-env --shell bash 2>"$errors") || minikube_docker=
     fi
-    old_image=$(image_id)
     say building_image "$reference"
     in_its_docker docker build -t "$reference" "$root"
-    new_image=$(image_id)
+    image_id=$(in_its_docker docker image inspect --format '{{.Id}}' "$reference")
     if [[ -n $registry ]]; then
         say pushing "$reference"
         docker push "$reference"
@@ -126,65 +123,110 @@ manifests() {
         sed -E "s#^( *(- )?image: ).*paxos-node[^ ]*\$#\\1$reference#"
 }
 
-# is_deployment NAME: whether standard input, one document of the manifests, is this Deployment.
-is_deployment() {
-    awk -v wanted="$1" '
+# Of each Deployment of the manifests its document; all other documents; and the image that each
+# Deployment was seen to run with, as we noted at it.
+declare -a nodes=()
+declare -A document_of=() image_of=()
+others=
+
+# deployment_name: of the document on standard input, where it is a Deployment of the namespace.
+deployment_name() {
+    awk -v namespace="$namespace" '
         /^[^ ]/ { at = $1 }
         /^kind: Deployment$/ { is_deployment = 1 }
-        at == "metadata:" && $0 == "  name: " wanted { is_wanted = 1 }
-        END { exit !(is_deployment && is_wanted) }'
+        at == "metadata:" && /^  name: / { name = $2 }
+        at == "metadata:" && $0 == "  namespace: " namespace { is_ours = 1 }
+        END { if (is_deployment && is_ours) print name }'
 }
 
-# sort_manifests MANIFESTS: puts the document of each Deployment that there is already into
-# `running`, by its name, and all others into `others`.
+# sort_manifests MANIFESTS: sets the variables above, but for the images.
 sort_manifests() {
-    local document name
-    others=
-    while IFS= read -r -d '' document; do
-        for name in "${deployments[@]}"; do
-            if is_deployment "$name" <<<"$document"; then
-                running[$name]=$document
-                continue 2
-            fi
-        done
-        others+=$document$'---\n'
-    done < <(sed 's/^---$/\x0/' <<<"$1"; printf '\0')
+    local line document='' name
+    while IFS= read -r line; do
+        if [[ $line != --- ]]; then
+            document+=$line$'\n'
+            continue
+        fi
+        name=$(deployment_name <<<"$document")
+        if [[ -n $name ]]; then
+            nodes+=("$name")
+            document_of[$name]=$document
+        else
+            others+=$document$'---\n'
+        fi
+        document=
+    done <<<"$1"$'\n---'
 }
 
-# Nodes that run are brought up to date one after the other, each back before the next goes, so that
-# a quorum and a leader are there all the time. Where some are not ready, one that waits for them
-# would never be back: then it is all at once.
-apply() {
-    local rendered count name
-    declare -A running=()
-    rendered=$(manifests) || fail 1 not_rendered "$kustomization"
-    count=$(grep -cE "^ *(- )?image: $reference\$" <<<"$rendered") || true
-    ((count > 0)) || fail 1 image_not_found "$kustomization"
-    look_at_pods || deployments=()
-    if ! all_ready; then
-        # kustomize puts the namespace first and what needs others after them.
-        kubectl apply -f - <<<"$rendered"
-        for name in "${deployments[@]}"; do
-            restart "$name"
-        done
-        return
-    fi
-    sort_manifests "$rendered"
-    kubectl apply -f - <<<"$others"
-    heading renewing
-    for name in "${deployments[@]}"; do
-        [[ -n ${running[$name]-} ]] || continue
-        kubectl apply -f - <<<"${running[$name]}"
-        restart "$name"
-        kubectl rollout status -n "$namespace" "deployment/$name" --timeout="${timeout_s}s" ||
-            fail 1 renew_stopped "$name"
-    done
+# look_at_images: what we noted. No image has an empty name, so one that was never noted differs.
+look_at_images() {
+    local listing name image
+    local fields='{range .items[*]}{.metadata.name} {.metadata.annotations.paxosd-image}{"\n"}{end}'
+    listing=$(kubectl get deployments -n "$namespace" --request-timeout=10s \
+        -o "jsonpath=$fields" 2>"$errors") || return 1
+    while read -r name image; do
+        [[ -z $name ]] || image_of[$name]=$image
+    done <<<"$listing"
 }
+
+# note_image NAME: it runs with the image that was built.
+note_image() {
+    kubectl annotate -n "$namespace" "deployment/$1" "paxosd-image=$image_id" --overwrite >/dev/null
+}
+
+# is_there NAME: whether the Deployment was there before.
+is_there() { [[ -n ${wanted_of[$1]-} ]]; }
 
 # restart NAME: a pod that runs does not notice a new image under an old name.
 restart() {
-    [[ -n $old_image && $old_image != "$new_image" ]] || return 0
+    is_there "$1" && [[ ${image_of[$1]-} != "$image_id" ]] || return 0
     kubectl rollout restart -n "$namespace" "deployment/$1"
+}
+
+# Nodes that are well are brought up to date one after the other, each back before the next goes;
+# all else comes first, and at once: nodes that are not there, or not ready, take nothing away.
+apply() {
+    local rendered name
+    local first=() well=()
+    rendered=$(manifests) || fail 1 not_rendered "$kustomization"
+    grep -qE "^ *(- )?image: $reference\$" <<<"$rendered" || fail 1 image_not_found "$kustomization"
+    if ! look_at_pods || ! look_at_images; then
+        fail 3 kubernetes_silent "$(last_error)"
+    fi
+    sort_manifests "$rendered"
+    for name in "${nodes[@]}"; do
+        if [[ -z $at_once ]] && is_there "$name" && is_ready "$name"; then
+            well+=("$name")
+        else
+            others+=${document_of[$name]}$'---\n'
+            first+=("$name")
+        fi
+    done
+    if [[ $others == *$'kind: '* ]]; then
+        # kustomize puts the namespace first and what needs others after them.
+        kubectl apply -f - <<<"$others"
+    fi
+    for name in "${first[@]}"; do
+        restart "$name"
+    done
+    ((${#well[@]} > 0)) || return 0
+    if ((${#first[@]} > 0)); then
+        heading step_wait "$timeout_s"
+        wait_for_pods "$timeout_s" || {
+            pods_trouble
+            fail 1 others_left
+        }
+    fi
+    heading renewing
+    for name in "${well[@]}"; do
+        kubectl apply -f - <<<"${document_of[$name]}"
+        restart "$name"
+        kubectl rollout status -n "$namespace" "deployment/$name" --timeout="${timeout_s}s" || {
+            look_at_pods && pods_trouble
+            fail 1 renew_stopped "$name" "$namespace" "$name"
+        }
+        note_image "$name"
+    done
 }
 
 heading step_check
@@ -198,6 +240,9 @@ wait_for_pods "$timeout_s" || {
     pods_trouble
     exit 1
 }
+for name in "${nodes[@]}"; do
+    note_image "$name"
+done
 
 printf '\n'
 kubectl get pods -n "$namespace" -o wide

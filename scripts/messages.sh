@@ -217,8 +217,16 @@ message image_not_found 'no container in %s uses an image called paxos-node' \
     'nenhum contêiner em %s usa uma imagem chamada paxos-node'
 message renewing 'Bringing the nodes that run up to date, one by one' \
     'Atualizando os nós que estão rodando, um a um'
-message renew_stopped '%s did not come back; the others were left as they are' \
-    '%s não voltou; os outros ficaram como estão'
+message renew_stopped '%s did not come back; the others were left as they are
+  to go back: kubectl rollout undo -n %s deployment/%s
+  to go on:   mend what is wrong and run this again' \
+    '%s não voltou; os outros ficaram como estão
+  para voltar:   kubectl rollout undo -n %s deployment/%s
+  para seguir:   corrija o que está errado e execute de novo'
+message others_left 'the nodes that are ready were left as they are: with others away, each of
+them may be needed. Mend what is wrong and run this again, or stop them all with --at-once' \
+    'os nós prontos ficaram como estão: com outros fora, cada um deles pode ser necessário.
+Corrija o que está errado e execute de novo, ou pare todos com --at-once'
 message deploy_next '
 Next:
   ./run.sh              is there a leader, is everybody well
@@ -419,14 +427,16 @@ Os códigos de saída são os de paxosd --help: 0 é feito, 3 é sem líder ou s
 message help_deploy 'Usage: ./deploy-paxos-k8s.sh [OPTION]...
 
 Builds the image, applies k8s/, waits until the pods are ready. Run it again after a
-change: nodes that run take the new image one by one.
+change: nodes that are ready are brought up to date one by one, after all others.
 
   --image NAME      name of the image; default paxos-node
   --tag TAG         its tag; default latest
   --registry HOST   push it there, as HOST/NAME:TAG; without it, the image is built
                     inside Minikube, which is started when it does not run
   --overlay NAME    k8s/overlays/NAME, or a directory; default minikube
-  --timeout S       how long to wait for the pods, in seconds; default 180
+  --timeout S       how long to wait for a node, and at the end for all, in seconds;
+                    default 180
+  --at-once         all nodes at the same time: quicker, and nobody is served meanwhile
   -h, --help        this text
 
 Examples:
@@ -437,14 +447,15 @@ Needs docker and kubectl, and minikube unless --registry is given.' \
     'Uso: ./deploy-paxos-k8s.sh [OPÇÃO]...
 
 Constrói a imagem, aplica k8s/ e espera até os pods estarem prontos. Execute de novo após
-uma mudança: os nós em execução recebem a nova imagem um a um.
+uma mudança: os nós prontos são atualizados um a um, depois de todos os outros.
 
   --image NOME      nome da imagem; padrão paxos-node
   --tag TAG         a tag; padrão latest
   --registry HOST   envia para lá, como HOST/NOME:TAG; sem isso, a imagem é construída
                     dentro do Minikube, que é iniciado se não estiver em execução
   --overlay NOME    k8s/overlays/NOME, ou um diretório; padrão minikube
-  --timeout S       quanto esperar pelos pods, em segundos; padrão 180
+  --timeout S       quanto esperar por um nó, e no fim por todos, em segundos; padrão 180
+  --at-once         todos os nós ao mesmo tempo: mais rápido, e ninguém é atendido enquanto isso
   -h, --help        este texto
 
 Exemplos:

@@ -3,6 +3,13 @@
 
 load common
 
+# document KIND NAME [IMAGE]: one document of the manifests, as kustomize writes it.
+document() {
+    printf -- '---\napiVersion: v1\nkind: %s\nmetadata:\n  labels:\n    name: other\n' "$1"
+    printf '  name: %s\n  namespace: paxos\nspec:\n' "$2"
+    [[ -z ${3-} ]] || printf '  template:\n    containers:\n      - image: %s\n' "$3"
+}
+
 setup() {
     with_stand_ins
     # The scripts stand in a copy of the repository, with manifests as small as can be.
@@ -15,8 +22,7 @@ setup() {
         printf '%s 1 1\n' "$name" >>"$STANDIN/deployments.next"
         printf '%s Pending ContainerCreating\n' "$name" >>"$STANDIN/pods"
     done
-    printf '    spec:\n      containers:\n        - name: paxosd\n          image: %s\n' \
-        paxos-node:latest >"$STANDIN/manifests"
+    document Deployment other paxos-node:latest >"$STANDIN/manifests"
     printf 'minikube' >"$STANDIN/context"
 }
 
@@ -78,22 +84,21 @@ in_order() {
     no_calls '^minikube'
 }
 
-# document KIND NAME [IMAGE]: one document of the manifests, as kustomize writes it.
-document() {
-    printf -- '---\napiVersion: v1\nkind: %s\nmetadata:\n  labels:\n    name: other\n' "$1"
-    printf '  name: %s\n  namespace: paxos\nspec:\n' "$2"
-    [[ -z ${3-} ]] || printf '  template:\n    containers:\n      - image: %s\n' "$3"
-}
-
 # ready NAME...: these Deployments are there, each with its pod.
 ready() {
-    touch "$STANDIN/namespace"
-    rm "$STANDIN/deployments.next"
+    touch "$STANDIN/minikube" "$STANDIN/namespace"
+    rm -f "$STANDIN/deployments.next"
     printf '%s 1 1\n' "$@" >"$STANDIN/deployments"
+    local name
+    for name in "$@"; do
+        document Deployment "$name" paxos-node:latest
+    done >"$STANDIN/manifests"
 }
 
-@test "nodes that run are brought up to date one by one, and all else at once" {
-    touch "$STANDIN/minikube"
+# applied: how many times something was applied.
+applied() { grep -c '^kubectl apply' "$STANDIN/calls"; }
+
+@test "nodes that are ready are brought up to date one by one, after all else" {
     ready acceptor1 acceptor2 gone
     {
         document Namespace paxos | tail -n +2
@@ -103,47 +108,71 @@ ready() {
         done
         document Ingress acceptor2
     } >"$STANDIN/manifests"
+    printf '%s sha256:new\n' acceptor1 acceptor2 >"$STANDIN/images"
     run deploy --tag 7
     [ "$status" -eq 0 ]
-    in_order 'applied Namespace' 'applied Service' 'applied Deployment' 'name proposer1' \
-        'applied Ingress' 'apply' 'applied Deployment' 'name acceptor1' \
-        'rollout status -n paxos deployment/acceptor1' 'applied Deployment' 'name acceptor2' \
-        'rollout status -n paxos deployment/acceptor2'
+    in_order 'applied Namespace' 'applied Service' 'applied Ingress' 'name proposer1' 'apply' \
+        'applied Deployment' 'name acceptor1' 'rollout status -n paxos deployment/acceptor1' \
+        'applied Deployment' 'name acceptor2' 'rollout status -n paxos deployment/acceptor2'
     [ "$(grep -c 'image: paxos-node:7$' "$STANDIN/applied")" -eq 3 ]
-    [ "$(grep -c '^applied Deployment' "$STANDIN/calls")" -eq 3 ]
+    [ "$(applied)" -eq 3 ]
     no_calls 'rollout restart|gone'
 }
 
-@test "a new image under an old name is taken up by nodes that run" {
-    touch "$STANDIN/minikube"
-    printf 'sha256:old\n' >"$STANDIN/image"
+@test "an image that is new under its old name is taken up by nodes that run" {
     ready acceptor1 acceptor2
-    for name in acceptor1 acceptor2; do
-        document Deployment "$name" paxos-node:latest
-    done >"$STANDIN/manifests"
     run deploy
     [ "$status" -eq 0 ]
     in_order 'name acceptor1' 'rollout restart -n paxos deployment/acceptor1' \
-        'rollout status -n paxos deployment/acceptor1' 'name acceptor2' \
-        'rollout restart -n paxos deployment/acceptor2' 'rollout status .*acceptor2'
+        'rollout status -n paxos deployment/acceptor1' 'annotate .*acceptor1 .*=sha256:new' \
+        'name acceptor2' 'rollout restart -n paxos deployment/acceptor2' \
+        'rollout status .*acceptor2'
     : >"$STANDIN/calls"
-    printf 'sha256:new\n' >"$STANDIN/image"
     run deploy
     [ "$status" -eq 0 ]
     no_calls 'rollout restart'
 }
 
-@test "where a node is not ready none waits for another" {
-    touch "$STANDIN/minikube" "$STANDIN/namespace"
-    printf 'sha256:old\n' >"$STANDIN/image"
-    for name in acceptor1 proposer1; do
-        document Deployment "$name" paxos-node:latest
-    done >"$STANDIN/manifests"
+@test "a node that does not come back stops it, and the next run goes on where it stopped" {
+    ready acceptor1 acceptor2 acceptor3
+    printf acceptor2 >"$STANDIN/stuck"
+    run deploy
+    [ "$status" -eq 1 ]
+    [[ $output == *'acceptor2 did not come back'*'rollout undo -n paxos deployment/acceptor2'* ]]
+    no_calls 'acceptor3'
+    # It is still away: those that are ready stay as they are.
+    : >"$STANDIN/calls"
+    run deploy --timeout 1
+    [ "$status" -eq 1 ]
+    [[ $output == *'acceptor2: '*'--at-once'* ]]
+    in_order 'name acceptor2' 'restart .*acceptor2'
+    no_calls 'acceptor[13]'
+    # It is back.
+    rm "$STANDIN/stuck"
+    sed -i 's/^acceptor2 1 $/acceptor2 1 1/' "$STANDIN/deployments"
+    : >"$STANDIN/calls"
     run deploy
     [ "$status" -eq 0 ]
-    in_order 'apply' 'name acceptor1' 'name proposer1' 'restart .*/proposer1' \
-        'restart .*/acceptor1'
+    in_order 'restart .*acceptor2' 'restart .*acceptor3'
+    no_calls 'restart .*acceptor1'
+}
+
+@test "all nodes at once only where that is said" {
+    ready acceptor1 acceptor2
+    run deploy --at-once
+    [ "$status" -eq 0 ]
+    [ "$(applied)" -eq 1 ]
+    in_order 'name acceptor1' 'name acceptor2' 'restart .*acceptor1' 'restart .*acceptor2'
     no_calls 'rollout status'
+}
+
+@test "nothing is applied where kubectl does not say what is there" {
+    ready acceptor1
+    touch "$STANDIN/forbidden"
+    run deploy
+    [ "$status" -eq 3 ]
+    [[ $output == *'deployments.apps is forbidden'* ]]
+    no_calls 'apply'
 }
 
 @test "deploy gives up in time, and says which pods are not ready and why" {
