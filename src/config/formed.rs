@@ -8,7 +8,7 @@ use super::change::told;
 use super::error::{ConfigError, ConfigErrors};
 use super::locate::KeyPath;
 use super::schema::Config;
-use crate::types::{AcceptorId, Epoch, LogLimits, Role};
+use crate::types::{AcceptorId, Epoch, LearnerId, LogLimits, Role};
 
 impl Config {
     /// How long learners remember, in a cluster that is formed with this file.
@@ -21,38 +21,40 @@ impl Config {
         }
     }
 
-    /// Compares what was fixed when the cluster was formed: the acceptors, and how long learners
-    /// remember.
+    /// Compares what was fixed when the cluster was formed: the acceptors, the roles of
+    /// the learners that they wait for before they forget, and how long learners remember.
     ///
     /// # Errors
     /// Every difference, each with what to write. None of them has an effect.
     pub fn agrees_with(&self, epoch: &Epoch) -> Result<(), ConfigErrors> {
-        ConfigErrors::none_of(
-            self.unlike_acceptors(epoch).chain(self.unlike_limits(epoch)).collect(),
-        )
+        ConfigErrors::none_of(self.unlike_nodes(epoch).chain(self.unlike_limits(epoch)).collect())
     }
 
-    fn unlike_acceptors(&self, epoch: &Epoch) -> impl Iterator<Item = ConfigError> {
+    fn unlike_nodes(&self, epoch: &Epoch) -> impl Iterator<Item = ConfigError> {
         let list = KeyPath::top("nodes");
         let mut unlike = Vec::new();
         for (place, node) in (0..).zip(&self.nodes) {
-            let votes = epoch.acceptors.contains_key(&AcceptorId(node.id));
-            let message = match (votes, node.role) {
-                (false, Role::Acceptor) => "does not vote, for the cluster was formed without it; \
-                     take it out"
-                    .to_owned(),
-                (true, Role::Proposer | Role::Learner | Role::Client) => {
-                    "the cluster was formed with this id as an acceptor; write `role: acceptor`, \
-                     or another id"
-                        .to_owned()
+            let formed = if epoch.acceptors.contains_key(&AcceptorId(node.id)) {
+                Some(Role::Acceptor)
+            } else if epoch.learners.contains(&LearnerId(node.id)) {
+                Some(Role::Learner)
+            } else {
+                None
+            };
+            let message = match formed {
+                Some(formed) if formed != node.role => format!(
+                    "the cluster was formed with this id as {formed}; write `role: {formed}`, or \
+                     another id"
+                ),
+                None if node.role == Role::Acceptor => {
+                    "does not vote, for the cluster was formed without it; take it out".to_owned()
                 }
-                (true, Role::Acceptor) | (false, Role::Proposer | Role::Learner | Role::Client) => {
-                    continue;
-                }
+                Some(_) | None => continue,
             };
             let message = format!("{}: {message}", told(node));
             unlike.push(self.source.error(&list.item(place), message));
         }
+        // A learner that is missing may be known by gossip.
         for acceptor in epoch.acceptors.keys().filter(|it| self.node(it.node()).is_none()) {
             let message = format!(
                 "the cluster was formed with acceptor {acceptor}, which votes and is missing; list \

@@ -51,7 +51,8 @@ pub struct ServerLimits {
     pub connections_max: usize,
     /// How long a request's header may take to arrive, and a kept-alive connection may idle.
     pub header_read_timeout: Duration,
-    /// How long a caller may take nothing of an answer. What waits for him is held in memory.
+    /// How long an answer may wait for a caller who has no room for it: one who takes nothing, or
+    /// less than about a sixteenth of his socket's buffer meanwhile. What waits is held in memory.
     pub stall_timeout: Duration,
     /// How long requests may go on after a shutdown began.
     pub drain_timeout: Duration,
@@ -250,8 +251,8 @@ impl<S: Service> Connection<S> {
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%error, "cannot set TCP_NODELAY");
         }
-        // The kernel ends a connection whose bytes nobody takes for so long; the answer, whoever
-        // writes it, ends with it.
+        // The kernel ends a connection whose other side has had no room for so long; the answer,
+        // whoever writes it, ends with it.
         if let Err(error) = SockRef::from(&stream).set_tcp_user_timeout(Some(limits.stall_timeout))
         {
             debug!(%error, "cannot set TCP_USER_TIMEOUT");

@@ -5,6 +5,7 @@
 //! written past it; so the last one is kept, and written again with what follows in it. What stood
 //! in it is the same then, as when the cache writes a page again.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
@@ -36,7 +37,6 @@ pub(super) struct Writer {
 }
 
 /// The blocks under way, in aligned memory, and after a write the last of them.
-#[derive(Debug)]
 struct Blocks {
     block: usize,
     memory: Box<[u8]>,
@@ -68,9 +68,14 @@ impl Writer {
         let flags = OFlags::RDWR | OFlags::DIRECT | OFlags::CLOEXEC;
         match rustix::fs::open(path, flags, Mode::empty()) {
             Ok(file) => Ok(Self { file: file.into(), blocks: Some(Blocks::new(BLOCK)) }),
-            Err(Errno::INVAL | Errno::OPNOTSUPP) => Self::cached(path),
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => Self::refused(path),
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn refused(path: &Path) -> io::Result<Self> {
+        tracing::debug!(path = %path.display(), "written through the page cache: no direct writes");
+        Self::cached(path)
     }
 
     /// Writes `batch` at `offset`, and past the cache zeros behind it, to the end of its block.
@@ -79,8 +84,10 @@ impl Writer {
         if let Some(blocks) = &mut self.blocks {
             match blocks.write(&self.file, offset, batch) {
                 // The disk asks for larger blocks. What has been written is written again.
-                Err(error) if error.kind() == ErrorKind::InvalidInput => {
-                    *self = Self::cached(path)?;
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) =>
+                {
+                    *self = Self::refused(path)?;
                 }
                 written => return written,
             }
@@ -148,6 +155,17 @@ impl Blocks {
     }
 }
 
+impl fmt::Debug for Blocks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { block, start, known, .. } = self;
+        f.debug_struct("Blocks")
+            .field("block", block)
+            .field("start", start)
+            .field("known", known)
+            .finish_non_exhaustive()
+    }
+}
+
 fn bytes(length: usize) -> u64 {
     u64::try_from(length).unwrap_or(u64::MAX)
 }
@@ -185,7 +203,9 @@ mod tests {
             writer.write(offset, &vec![nth; length], &path).unwrap();
             writer.sync().unwrap();
             expected[start..start + length].fill(nth);
-            let end = (start + length).next_multiple_of(BLOCK);
+            // Where direct writes are refused, nothing is written behind.
+            let padded = if writer.blocks.is_some() { BLOCK } else { 1 };
+            let end = (start + length).next_multiple_of(padded);
             expected[start + length..end].fill(0);
             assert!(std::fs::read(&path).unwrap() == expected, "write {nth}");
         }

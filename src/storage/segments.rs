@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use bytes::{Bytes, BytesMut};
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate};
 
 use super::DiskError;
 use super::checkpoint::sync_directory;
@@ -111,6 +111,9 @@ impl Segments {
         fs::create_dir_all(&dir).map_err(DiskError::io("create the directory", &dir))?;
         sync_directory(parent)?;
         let live = list(&dir)?;
+        if route == Route::Direct {
+            forget_cached(&dir, &live)?;
+        }
         let spares = tidy_spares(&dir, segment_bytes, !live.is_empty())?;
         // Names may have been in memory only when their creator was killed.
         sync_directory(&dir)?;
@@ -420,6 +423,16 @@ fn list(dir: &Path) -> Result<BTreeSet<Generation>, DiskError> {
     let numbers = names.iter().filter_map(|name| name.strip_suffix(".seg"));
     let numbers = numbers.filter(|digits| digits.len() == 20);
     Ok(numbers.filter_map(|digits| digits.parse().ok()).map(Generation::new).collect())
+}
+
+/// Makes the kernel read these segments from the disk: what it keeps of them may be older than what
+/// was written past it.
+fn forget_cached(dir: &Path, live: &BTreeSet<Generation>) -> Result<(), DiskError> {
+    for path in live.iter().map(|&generation| path_of(dir, generation)) {
+        let file = File::open(&path).map_err(DiskError::io("open", &path))?;
+        fadvise(&file, 0, None, Advice::DontNeed).map_err(DiskError::io("forget", &path))?;
+    }
+    Ok(())
 }
 
 /// The spares in `dir` that can be used. The others are deleted: half-written or damaged ones, ones
