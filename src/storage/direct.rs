@@ -2,8 +2,8 @@
 //!
 //! A journal is written once, synced at once and seldom read. The cache would copy each batch into
 //! a cold page, note the page as dirty, and have the sync look for it. Only whole blocks can be
-//! written past it; so the last one is kept, and written again with what follows in it. What stood
-//! in it is the same then, as when the cache writes a page again.
+//! written past it; so the last ones are kept, and written again with what follows in them. What
+//! stood in them is the same then, as when the cache writes a page again.
 
 use std::fmt;
 use std::fs::File;
@@ -36,13 +36,14 @@ pub(super) struct Writer {
     blocks: Option<Blocks>,
 }
 
-/// The blocks under way, in aligned memory, and after a write the last of them.
+/// The blocks under way, in aligned memory, and after a write the last two of them: a batch ends
+/// with zeros, in place of which the next one begins.
 struct Blocks {
     block: usize,
     memory: Box<[u8]>,
     /// The offset of the first.
     start: u64,
-    /// So many bytes of the first are known.
+    /// So many bytes from there on are known.
     known: usize,
 }
 
@@ -123,16 +124,18 @@ impl Blocks {
 
     /// Sees to it that the first `head` bytes of the block at `start` are in memory.
     fn know(&mut self, file: &File, start: u64, head: usize) -> io::Result<()> {
-        if self.start != start || self.known < head {
-            let block = self.block;
-            file.read_exact_at(self.first(block), start)?;
-            self.start = start;
+        let block = self.block;
+        let kept = start.checked_sub(self.start).and_then(|skipped| usize::try_from(skipped).ok());
+        match kept.filter(|skipped| skipped.saturating_add(head) <= self.known) {
+            Some(skipped) => self.first(skipped + head).copy_within(skipped.., 0),
+            None if head > 0 => file.read_exact_at(self.first(block), start)?,
+            None => {}
         }
-        self.known = head;
+        (self.start, self.known) = (start, head);
         Ok(())
     }
 
-    /// Writes `batch` behind the first `head` bytes, which are known, and keeps the last block.
+    /// Writes `batch` behind the first `head` bytes, which are known. Keeps the last two blocks.
     fn write_behind(&mut self, file: &File, head: usize, batch: &[u8]) -> io::Result<()> {
         let (block, start) = (self.block, self.start);
         let end = head + batch.len();
@@ -141,10 +144,10 @@ impl Blocks {
         filled.split_at_mut(head).1.copy_from_slice(batch);
         padding.fill(0);
         file.write_all_at(blocks, start)?;
-        let last = end - end % block;
-        blocks.copy_within(last.., 0);
-        self.start += bytes(last);
-        self.known = end - last;
+        let kept = (end - end % block).saturating_sub(block);
+        blocks.copy_within(kept.., 0);
+        self.start += bytes(kept);
+        self.known = end - kept;
         Ok(())
     }
 
@@ -175,9 +178,13 @@ mod tests {
     use super::*;
 
     /// Offsets and lengths around the ends of blocks and of the memory.
-    const WRITES: [(u64, usize); 9] = [
+    const WRITES: [(u64, usize); 12] = [
         (0, 1),
         (8, 4080),
+        // Zeros that reach into the next block, and what is written in their place.
+        (4000, 136),
+        (4096, 8),
+        (4080, 16),
         (4088, 16),
         (4104, 4088),
         (8192, 4096),
