@@ -182,6 +182,60 @@ async fn a_lone_dash_reads_the_value_from_standard_input_to_the_last_byte() {
 }
 
 #[tokio::test]
+async fn lines_are_values_of_few_requests_and_each_has_a_key_of_its_own() {
+    let answer = |first: u64, last: u64| {
+        format!(r#"{{"status":"value sent","first_index":{first},"last_index":{last}}}"#)
+    };
+    let answers = [answer(17, 1016), answer(1020, 1021)];
+    let problem = r#"{"detail":"the leader is gone","outcome":"unknown"}"#;
+    let node = StandIn::start(&[(200, &answers[0]), (200, &answers[1]), (504, problem)]).await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let numbers: Vec<String> = (1..=1002).map(|number| number.to_string()).collect();
+    std::fs::write(file.path(), numbers.join("\n")).unwrap();
+    let name = file.path().to_str().unwrap();
+    let args = ["send", "--lines", "--json", name, "--url", &node.url(), "--key", "k"];
+    let output = paxosd(&args).await;
+    assert_eq!((code(&output), out(&output)), (0, "ok: 1002 values, index 17 to 1021\n"));
+    let heard = node.heard();
+    assert_eq!(heard.len(), 2);
+    assert_eq!(heard[0].body, format!(r#"{{"values":[{}]}}"#, numbers[..1000].join(",")));
+    assert_eq!(heard[1].body, r#"{"values":[1001,1002]}"#);
+    assert_eq!(heard[0].headers["idempotency-key"], "k/1");
+    assert_eq!(heard[1].headers["idempotency-key"], "k/1001");
+
+    let output = paxosd(&args).await;
+    assert_eq!((code(&output), out(&output)), (5, ""));
+    let told = err(&output);
+    assert!(told.starts_with("paxosd: lines 1 to 1000: the leader is gone (504"), "{told}");
+    assert!(told.contains("hint: send all of them again with --key k: "), "{told}");
+
+    let node = StandIn::start(&[(200, &answers[0]), (429, r#"{"detail":"full"}"#)]).await;
+    let output = paxosd(&["send", "--lines", name, "--url", &node.url()]).await;
+    assert_eq!(code(&output), 3);
+    let told = err(&output);
+    assert!(told.contains("lines 1001 to 1002: full (429"), "{told}");
+    assert!(told.contains("\nlines 1 to 1000 are written\n  hint: send all of them"), "{told}");
+}
+
+#[tokio::test]
+async fn lines_that_cannot_be_read_are_an_error_that_says_which() {
+    let node = StandIn::start(&[(200, SENT)]).await;
+    let output = paxosd(&["send", "--lines", "/no/such/file", "--url", &node.url()]).await;
+    assert_eq!(code(&output), 1);
+    assert!(err(&output).contains("cannot open /no/such/file"), "{}", err(&output));
+    let mut child = program(&["send", "--lines", "--json", "-", "--url", &node.url()])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"1\n{\n").await.unwrap();
+    let output = child.wait_with_output().await.unwrap();
+    assert_eq!(code(&output), 2);
+    assert!(err(&output).starts_with("paxosd: line 2: the value is not JSON"), "{}", err(&output));
+    assert_eq!(node.heard().len(), 0);
+}
+
+#[tokio::test]
 async fn a_refusal_has_its_exit_code_its_reason_and_its_hint() {
     let problem = concat!(
         r#"{"detail":"2 acceptors are silent","outcome":"not_applied","#,

@@ -67,6 +67,7 @@ pub enum Verb {
         "paxosd send 'any text, \"quoted\" or not'"
         "paxosd send --json '{\"rack\": 7}'"
         "printf 'two\\nlines' | paxosd send -"
+        "paxosd send --lines --json values.ndjson    # each line a value; many in one request"
     ))]
     Send(SendArgs),
     /// Print values in delivered order, each as JSON on a line of its own.
@@ -204,9 +205,13 @@ pub struct SendArgs {
     /// The value. It is sent as a JSON string, whole, whatever is in it. A lone `-` reads it from
     /// standard input, to the last byte.
     pub value: String,
-    /// VALUE is JSON text already, such as 7, `[1,2]` or {"a":null}.
+    /// VALUE, or with --lines each line, is JSON text already, such as 7, `[1,2]` or {"a":null}.
     #[arg(long)]
     pub json: bool,
+    /// VALUE names a file, or standard input as `-`, and each of its lines is a value. Up to 1000
+    /// of them are written in one request, all or none; empty lines are skipped.
+    #[arg(long)]
+    pub lines: bool,
     /// The Idempotency-Key: the same key with the same value is written once, however often it is
     /// sent. Without it, a fresh one.
     #[arg(long)]

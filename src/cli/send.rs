@@ -1,4 +1,6 @@
-//! `paxosd send`: one value, written exactly once.
+//! `paxosd send`: one value, or the lines of a file, written exactly once.
+
+mod lines;
 
 use std::io::{self, Read};
 use std::time::Duration;
@@ -13,10 +15,11 @@ use uuid::Uuid;
 
 use super::args::{Format, SendArgs};
 use super::ask::{Effect, ask};
-use super::endpoint::{Call, gateways};
+use super::endpoint::{Call, Endpoint, gateways};
 use super::exit::{Exit, Failure};
 use super::output;
 use crate::config::Env;
+use crate::http::Reply;
 use crate::http::body::JSON;
 use crate::types::Role;
 
@@ -43,33 +46,47 @@ struct Sent {
     request_id: Option<String>,
 }
 
+/// Whom to send to, and how long to wait.
+struct Sender {
+    endpoints: Vec<Endpoint>,
+    path: &'static str,
+    patience: Duration,
+}
+
+impl Sender {
+    /// Writes what `body` says, once under `key`.
+    async fn post(&self, body: Bytes, key: &str) -> Result<Reply, Failure> {
+        let header = HeaderValue::try_from(key).map_err(|_| {
+            Failure::new(Exit::Usage, format!("--key {key:?} cannot stand in a header"))
+                .hint("write letters, digits and dashes")
+        })?;
+        let request = |left: Duration| {
+            let mut request = Request::new(Full::new(body.clone()));
+            *request.method_mut() = Method::POST;
+            request.headers_mut().insert(CONTENT_TYPE, JSON);
+            request.headers_mut().insert(IDEMPOTENCY_KEY, header.clone());
+            (format!("{}?timeout_ms={}", self.path, left.as_millis().max(1)), request)
+        };
+        ask(&self.endpoints, self.patience, Effect::Write, request).await
+    }
+}
+
 /// Writes the value, and prints where it stands.
 pub(super) async fn send(args: SendArgs, env: &Env) -> Result<(), Failure> {
     let (endpoints, path) = gateways(&args.gateways, &CALLS, env)?;
+    let patience = Duration::from_millis(args.gateways.timeout_ms);
+    let sender = Sender { endpoints, path, patience };
+    if args.lines {
+        return lines::send_lines(&sender, args).await;
+    }
     let text = if args.value == "-" { standard_input()? } else { args.value };
     let value = as_json(text, args.json)?;
     let body = serde_json::to_vec(&Command { value: &value })
         .map_err(|error| Failure::new(Exit::Error, format!("cannot write the body: {error}")))?;
-    let body = Bytes::from(body);
     let key = args.key.unwrap_or_else(|| Uuid::new_v4().to_string());
-    let header = HeaderValue::try_from(&key).map_err(|_| {
-        Failure::new(Exit::Usage, format!("--key {key:?} cannot stand in a header"))
-            .hint("write letters, digits and dashes")
-    })?;
-
-    let patience = Duration::from_millis(args.gateways.timeout_ms);
-    let request = |left: Duration| {
-        let mut request = Request::new(Full::new(body.clone()));
-        *request.method_mut() = Method::POST;
-        request.headers_mut().insert(CONTENT_TYPE, JSON);
-        request.headers_mut().insert(IDEMPOTENCY_KEY, header.clone());
-        (format!("{path}?timeout_ms={}", left.as_millis().max(1)), request)
-    };
-    let reply = ask(&endpoints, patience, Effect::Write, request).await.map_err(|failure| {
-        match failure.exit {
-            Exit::Unknown => in_doubt(failure, &key),
-            Exit::Done | Exit::Error | Exit::Usage | Exit::Unavailable | Exit::Refused => failure,
-        }
+    let reply = sender.post(body.into(), &key).await.map_err(|failure| match failure.exit {
+        Exit::Unknown => in_doubt(failure, &key),
+        Exit::Done | Exit::Error | Exit::Usage | Exit::Unavailable | Exit::Refused => failure,
     });
     match args.gateways.output {
         Format::Json => output::raw(reply),

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -360,4 +361,28 @@ fn lines_that_wait_for_room_go_with_their_caller() {
     cluster.poll("they end", || (in_flight(&cluster) == 0).then_some(()));
     thread::sleep(STALL / 2);
     assert_eq!(cluster.agreed_values(&LEARNERS).len(), 1 + ROOM);
+}
+
+#[test]
+fn lines_of_a_file_are_sent_again_through_another_gateway_and_written_once() {
+    let mut cluster = Cluster::start();
+    let lines: Vec<String> = (0..2500).map(|number| format!("line {number}")).collect();
+    let file = cluster.data_dir().join("lines.txt");
+    fs::write(&file, lines.join("\n")).unwrap();
+    let send = |cluster: &Cluster| {
+        let output = Command::new(env!("CARGO_BIN_EXE_paxosd"))
+            .args(["send", "--key", "k", "--timeout-ms", "20000", "--config"])
+            .arg(cluster.config_file())
+            .arg("--lines")
+            .arg(&file)
+            .output()
+            .unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), told.as_str()), (Some(0), ""));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(send(&cluster), "ok: 2500 values, index 1 to 2500\n");
+    cluster.kill9("client1");
+    assert_eq!(send(&cluster), "ok: 2500 values, index 1 to 2500\n");
+    assert_eq!(cluster.agreed_values(&LEARNERS), lines);
 }
