@@ -128,7 +128,10 @@ impl Blocks {
         let kept = start.checked_sub(self.start).and_then(|skipped| usize::try_from(skipped).ok());
         match kept.filter(|skipped| skipped.saturating_add(head) <= self.known) {
             Some(skipped) => self.first(skipped + head).copy_within(skipped.., 0),
-            None if head > 0 => file.read_exact_at(self.first(block), start)?,
+            None if head > 0 => {
+                self.known = 0;
+                file.read_exact_at(self.first(block), start)?;
+            }
             None => {}
         }
         (self.start, self.known) = (start, head);
