@@ -178,6 +178,9 @@ fn bytes(length: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     /// Offsets and lengths around the ends of blocks and of the memory.
@@ -218,6 +221,39 @@ mod tests {
             let end = (start + length).next_multiple_of(padded);
             expected[start + length..end].fill(0);
             assert!(std::fs::read(&path).unwrap() == expected, "write {nth}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// As a journal writes: each batch begins in place of the zeros that end the one before.
+        #[test]
+        fn batches_of_any_length_stand_one_behind_the_other(
+            lengths in vec(1..3 * BLOCK, 1..40),
+            reopened in 0..40_usize,
+        ) {
+            const ZEROS: usize = 40;
+            let temp = tempfile::tempdir().unwrap();
+            let path = temp.path().join("7.seg");
+            let room = 128 * BLOCK;
+            std::fs::write(&path, vec![7; room]).unwrap();
+            let open = || Writer::open(&path, bytes(room), Route::Direct).unwrap();
+            let (mut writer, mut end, mut expected) = (open(), 0, Vec::new());
+            for (nth, length) in lengths.into_iter().enumerate() {
+                if nth == reopened {
+                    writer = open();
+                }
+                let content = u8::try_from(nth + 100).unwrap();
+                let batch = [vec![content; length], vec![0; ZEROS]].concat();
+                writer.write(bytes(end), &batch, &path).unwrap();
+                expected.truncate(end);
+                expected.extend(batch);
+                end += length.next_multiple_of(8);
+                expected.resize(end + ZEROS, 0);
+            }
+            let found = std::fs::read(&path).unwrap();
+            prop_assert!(found[..end] == expected[..end]);
         }
     }
 
