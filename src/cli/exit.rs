@@ -75,6 +75,15 @@ impl Failure {
         self.hint = Some(hint.into());
         self
     }
+
+    /// Another hint, behind the one there is.
+    pub(super) fn also_hint(self, hint: &str) -> Self {
+        let hint = match &self.hint {
+            Some(first) => format!("{first}\n  hint: {hint}"),
+            None => hint.to_owned(),
+        };
+        self.hint(hint)
+    }
 }
 
 impl fmt::Display for Failure {

@@ -2,6 +2,7 @@
 
 mod lines;
 
+use std::fmt;
 use std::io::{self, Read};
 use std::time::Duration;
 
@@ -46,16 +47,20 @@ struct Sent {
     request_id: Option<String>,
 }
 
-/// Whom to send to, and how long to wait.
+/// Whom to send to, under which key, and how long to wait.
 struct Sender {
     endpoints: Vec<Endpoint>,
     path: &'static str,
+    key: String,
     patience: Duration,
 }
 
 impl Sender {
     /// Writes what `body` says, once under `key`.
-    async fn post(&self, body: Bytes, key: &str) -> Result<Reply, Failure> {
+    async fn post(&self, body: &impl Serialize, key: &str) -> Result<Reply, Failure> {
+        let body = serde_json::to_vec(body).map(Bytes::from).map_err(|error| {
+            Failure::new(Exit::Error, format!("cannot write the body: {error}"))
+        })?;
         let header = HeaderValue::try_from(key).map_err(|_| {
             Failure::new(Exit::Usage, format!("--key {key:?} cannot stand in a header"))
                 .hint("write letters, digits and dashes")
@@ -71,37 +76,30 @@ impl Sender {
     }
 }
 
-/// Writes the value, and prints where it stands.
+/// Writes the value, or each line of a file, and prints where that stands.
 pub(super) async fn send(args: SendArgs, env: &Env) -> Result<(), Failure> {
     let (endpoints, path) = gateways(&args.gateways, &CALLS, env)?;
+    let key = args.key.unwrap_or_else(|| Uuid::new_v4().to_string());
     let patience = Duration::from_millis(args.gateways.timeout_ms);
-    let sender = Sender { endpoints, path, patience };
+    let sender = Sender { endpoints, path, key, patience };
+    let output = args.gateways.output;
     if args.lines {
-        return lines::send_lines(&sender, args).await;
+        return lines::send_lines(&sender, &args.value, args.json, output).await;
     }
     let text = if args.value == "-" { standard_input()? } else { args.value };
     let value = as_json(text, args.json)?;
-    let body = serde_json::to_vec(&Command { value: &value })
-        .map_err(|error| Failure::new(Exit::Error, format!("cannot write the body: {error}")))?;
-    let key = args.key.unwrap_or_else(|| Uuid::new_v4().to_string());
-    let reply = sender.post(body.into(), &key).await.map_err(|failure| match failure.exit {
-        Exit::Unknown => in_doubt(failure, &key),
+    let reply = sender.post(&Command { value: &value }, &sender.key).await;
+    let reply = reply.map_err(|failure| match failure.exit {
+        Exit::Unknown => failure.also_hint(&format!(
+            "whether it was written is unknown; send it again with --key {}",
+            sender.key
+        )),
         Exit::Done | Exit::Error | Exit::Usage | Exit::Unavailable | Exit::Refused => failure,
     });
-    match args.gateways.output {
+    match output {
         Format::Json => output::raw(reply),
         Format::Text => output::line(&confirmation(&reply?.body)),
     }
-}
-
-/// `failure`, with the way out of the doubt.
-fn in_doubt(failure: Failure, key: &str) -> Failure {
-    let again = format!("whether it was written is unknown; send it again with --key {key}");
-    let hint = match &failure.hint {
-        Some(hint) => format!("{hint}\n  hint: {again}"),
-        None => again,
-    };
-    failure.hint(hint)
 }
 
 fn confirmation(body: &[u8]) -> String {
@@ -134,13 +132,18 @@ fn standard_input() -> Result<String, Failure> {
         .take(INPUT_BYTES_MAX + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| Failure::io("read standard input", &error))?;
+    as_text("standard input", bytes)
+}
+
+/// `bytes` of the input that is called `what`.
+fn as_text(what: impl fmt::Display, bytes: Vec<u8>) -> Result<String, Failure> {
     if u64::try_from(bytes.len()).is_ok_and(|length| length > INPUT_BYTES_MAX) {
-        let message = format!("standard input has more than {INPUT_BYTES_MAX} bytes");
+        let message = format!("{what} has more than {INPUT_BYTES_MAX} bytes");
         return Err(Failure::new(Exit::Usage, message));
     }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        Failure::new(Exit::Usage, format!("standard input is not UTF-8 at byte {at}"))
+        Failure::new(Exit::Usage, format!("{what} is not UTF-8 at byte {at}"))
             .hint("a value is JSON; encode bytes first, as with base64")
     })
 }

@@ -3,12 +3,10 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use uuid::Uuid;
 
-use super::{INPUT_BYTES_MAX, SendArgs, Sender, as_json};
+use super::{INPUT_BYTES_MAX, Sender, as_json, as_text};
 use crate::cli::args::Format;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output;
@@ -62,29 +60,30 @@ struct Tally {
 }
 
 /// Writes the lines of the file, and says how many they were and where they stand.
-pub(super) async fn send_lines(sender: &Sender, args: SendArgs) -> Result<(), Failure> {
-    let mut batches =
-        Batches { input: open(&args.value)?, is_json: args.json, line: 0, ahead: None };
-    let key = args.key.unwrap_or_else(|| Uuid::new_v4().to_string());
+pub(super) async fn send_lines(
+    sender: &Sender,
+    file: &str,
+    is_json: bool,
+    format: Format,
+) -> Result<(), Failure> {
+    let mut batches = Batches { input: open(file)?, is_json, line: 0, ahead: None };
     let mut tally = Tally::default();
-    while let Some(batch) = batches.next().map_err(|failure| tally.explain(failure, &key))? {
-        let reply = sender.post(body_of(&batch)?, &format!("{key}/{}", batch.first_line)).await;
-        let reply = reply.map_err(|mut failure| {
-            let Batch { first_line, last_line, .. } = batch;
+    while let Some(batch) = batches.next().map_err(|failure| tally.explain(failure, &sender.key))? {
+        let Batch { first_line, last_line, values } = &batch;
+        let key = format!("{}/{first_line}", sender.key);
+        let reply = sender.post(&Commands { values }, &key).await.map_err(|mut failure| {
             failure.message = format!("lines {first_line} to {last_line}: {}", failure.message);
-            tally.explain(failure, &key)
+            tally.explain(failure, &sender.key)
         });
-        let reply = match (args.gateways.output, reply) {
-            (_, Ok(reply)) => reply,
-            (Format::Text, Err(failure)) => return Err(failure),
-            (Format::Json, refused) => return output::raw(refused),
-        };
-        tally.add(&batch, &reply);
-        if args.gateways.output == Format::Json {
-            output::raw(Ok(reply))?;
+        if let Ok(reply) = &reply {
+            tally.add(&batch, reply);
+        }
+        match format {
+            Format::Json => output::raw(reply)?,
+            Format::Text => drop(reply?),
         }
     }
-    match args.gateways.output {
+    match format {
         Format::Json => Ok(()),
         Format::Text => output::line(&tally.confirmation()),
     }
@@ -99,12 +98,6 @@ fn open(name: &str) -> Result<Box<dyn BufRead>, Failure> {
             .hint("with --lines, VALUE names a file; `-` is standard input")
     })?;
     Ok(Box::new(BufReader::new(file)))
-}
-
-fn body_of(batch: &Batch) -> Result<Bytes, Failure> {
-    let body = serde_json::to_vec(&Commands { values: &batch.values })
-        .map_err(|error| Failure::new(Exit::Error, format!("cannot write the body: {error}")))?;
-    Ok(body.into())
 }
 
 impl Batches {
@@ -153,20 +146,13 @@ impl Batches {
             return Ok(None);
         }
         self.line += 1;
-        let wrong = |what: String| Failure::new(Exit::Usage, format!("line {}: {what}", self.line));
-        if u64::try_from(read).is_ok_and(|length| length > INPUT_BYTES_MAX) {
-            return Err(wrong(format!("it has more than {INPUT_BYTES_MAX} bytes")));
-        }
         if bytes.ends_with(b"\n") {
             bytes.pop();
         }
         if bytes.ends_with(b"\r") {
             bytes.pop();
         }
-        let text = String::from_utf8(bytes).map_err(|error| {
-            wrong(format!("it is not UTF-8 at byte {}", error.utf8_error().valid_up_to()))
-        })?;
-        Ok(Some(text))
+        as_text(format_args!("line {}: it", self.line), bytes).map(Some)
     }
 }
 
@@ -192,13 +178,9 @@ impl Tally {
             failure.message = format!("{}\n{message}", failure.message);
         }
         if self.values > 0 || failure.exit == Exit::Unknown {
-            let again = format!(
+            return failure.also_hint(&format!(
                 "send all of them again with --key {key}: what is written is not written again"
-            );
-            failure.hint = Some(match failure.hint {
-                Some(hint) => format!("{hint}\n  hint: {again}"),
-                None => again,
-            });
+            ));
         }
         failure
     }
