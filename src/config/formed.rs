@@ -21,8 +21,8 @@ impl Config {
         }
     }
 
-    /// Compares what was fixed when the cluster was formed: the acceptors, the roles of
-    /// the learners that they wait for before they forget, and how long learners remember.
+    /// Compares what was fixed when the cluster was formed: the acceptors, the roles of the
+    /// learners that they wait for before they forget, and how long learners remember.
     ///
     /// # Errors
     /// Every difference, each with what to write. None of them has an effect.

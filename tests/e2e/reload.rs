@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
-use paxosd::config::Config;
+use paxosd::config::{Config, NodeConfig};
 use paxosd::types::{NodeId, Role};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -70,6 +70,13 @@ fn changed(cluster: &Cluster, change: impl FnOnce(&mut Config)) -> String {
     let aside = cluster.data_dir().join("aside.yaml");
     write_config(&config, &aside);
     fs::read_to_string(aside).unwrap()
+}
+
+/// Lists another node, with id 11, of the role of the node `like`.
+fn list(config: &mut Config, name: &str, like: &str, (api_port, monitor_port): (u16, u16)) {
+    let node = config.named(like).unwrap().clone();
+    let (name, id) = (name.to_owned(), NodeId::new(11).unwrap());
+    config.nodes.push(NodeConfig { name, id, api_port, monitor_port, ..node });
 }
 
 /// Writes the file over itself.
@@ -198,13 +205,9 @@ fn a_config_map_that_is_swapped_is_followed_and_one_with_other_acceptors_is_not(
     }
     assert_eq!(cluster.client(1).send("more than ten bytes").unwrap().status, 413);
     // Another acceptor, and a limit beside it that must not be taken either.
-    let (api_port, monitor_port) = (cluster.free_port(), cluster.free_port());
+    let ports = (cluster.free_port(), cluster.free_port());
     let with_another = changed(&cluster, |config| {
-        let mut another = config.named("acceptor3").unwrap().clone();
-        another.name = "acceptor4".to_owned();
-        another.id = NodeId::new(11).unwrap();
-        (another.api_port, another.monitor_port) = (api_port, monitor_port);
-        config.nodes.push(another);
+        list(config, "acceptor4", "acceptor3", ports);
         config.limits.value_bytes = 20;
     });
     map.swap(&with_another);
@@ -240,13 +243,9 @@ fn a_config_map_that_is_swapped_is_followed_and_one_with_other_acceptors_is_not(
 fn a_node_that_starts_with_other_acceptors_or_another_memory_goes_by_what_was_formed_and_says_so() {
     let mut cluster = Cluster::start();
     assert_eq!(cluster.client(1).send("before").unwrap().status, 200);
-    let (api_port, monitor_port) = (cluster.free_port(), cluster.free_port());
+    let ports = (cluster.free_port(), cluster.free_port());
     let unlike = changed(&cluster, |config| {
-        let mut another = config.named("acceptor3").unwrap().clone();
-        another.name = "acceptor4".to_owned();
-        another.id = NodeId::new(11).unwrap();
-        (another.api_port, another.monitor_port) = (api_port, monitor_port);
-        config.nodes.push(another);
+        list(config, "acceptor4", "acceptor3", ports);
         config.limits.session_window = 5;
     });
     let names = ["proposer1", "acceptor1", "learner1"];
@@ -313,18 +312,14 @@ fn an_invalid_file_is_refused_with_its_line_and_the_node_goes_on() {
 #[test]
 fn a_client_that_is_listed_later_is_found_by_all_and_one_that_is_listed_no_more_is_forgotten() {
     let mut cluster = Cluster::start();
-    let (api_port, monitor_port) = (cluster.free_port(), cluster.free_port());
+    let ports = (cluster.free_port(), cluster.free_port());
     let mut listed = cluster.config.clone();
-    let mut client = listed.named("client2").unwrap().clone();
-    client.name = "client3".to_owned();
-    client.id = NodeId::new(11).unwrap();
-    (client.api_port, client.monitor_port) = (api_port, monitor_port);
-    listed.nodes.push(client);
+    list(&mut listed, "client3", "client2", ports);
     write_config(&listed, &cluster.config_file());
     for name in cluster.names() {
         cluster.poll(&format!("{name} knows of client3"), || {
             let nodes = cluster.node_caller(&name).get("/gossip/nodes").ok()?.json;
-            (nodes["nodes"]["11"]["port"] == api_port).then_some(())
+            (nodes["nodes"]["11"]["port"] == ports.0).then_some(())
         });
     }
     cluster.config = listed;
