@@ -169,8 +169,10 @@ look_at_images() {
     done <<<"$listing"
 }
 
-# note_image NAME: it runs with the image that was built.
+# note_image NAME: it runs with the image that was built. Once is enough.
 note_image() {
+    [[ ${image_of[$1]-} != "$image_id" ]] || return 0
+    image_of[$1]=$image_id
     kubectl annotate -n "$namespace" "deployment/$1" "paxosd-image=$image_id" --overwrite >/dev/null
 }
 
