@@ -486,6 +486,8 @@ fn read_at(Open { file, extent }: &Open, offset: u64, length: usize) -> io::Resu
 
 #[cfg(test)]
 mod tests {
+    use rustix::fs::{Mode, OFlags};
+
     use super::*;
     use crate::paxos::journal::{Journal, torture};
     use crate::paxos::record::{Record, Summary};
@@ -630,6 +632,29 @@ mod tests {
     }
 
     #[test]
+    fn an_acceptors_segments_are_written_past_the_cache_and_a_learners_through_it() {
+        for role in [Role::Acceptor, Role::Learner] {
+            let temp = tempfile::tempdir().unwrap();
+            let mut segments = open_as(role, temp.path(), 8192);
+            segments.create(Generation::FIRST).unwrap();
+            let path = path_of(&temp.path().join(DIRECTORY), Generation::FIRST);
+            let file = File::options().write(true).open(&path).unwrap();
+            file.write_all_at(&[7; 8192], 0).unwrap();
+            segments.write(Generation::FIRST, 0, &[1; 100]).unwrap();
+            segments.sync(Generation::FIRST).unwrap();
+            // Only a whole block can go past the cache: zeros follow, where the disk allows it.
+            let direct = OFlags::WRONLY | OFlags::DIRECT;
+            let is_direct =
+                role == Role::Acceptor && rustix::fs::open(&path, direct, Mode::empty()).is_ok();
+            let behind = if is_direct { 0 } else { 7 };
+            let read = fs::read(&path).unwrap();
+            assert_eq!(read[..100], [1; 100]);
+            assert!(read[100..4096].iter().all(|&byte| byte == behind), "{role}");
+            assert!(read[4096..8192].iter().all(|&byte| byte == 7), "{role}");
+        }
+    }
+
+    #[test]
     fn half_written_spares_and_spares_of_another_size_are_deleted() {
         let temp = tempfile::tempdir().unwrap();
         let mut segments = open(temp.path(), 4096);
@@ -704,8 +729,12 @@ mod tests {
     }
 
     fn open(path: &Path, segment_bytes: u64) -> Segments {
+        open_as(Role::Acceptor, path, segment_bytes)
+    }
+
+    fn open_as(role: Role, path: &Path, segment_bytes: u64) -> Segments {
         let node = NodeId::new(4).unwrap();
-        let identity = Identity { cluster: "demo".to_owned(), node, role: Role::Acceptor };
+        let identity = Identity { cluster: "demo".to_owned(), node, role };
         Directory::open(path, &identity).unwrap().segments(segment_bytes).unwrap()
     }
 
