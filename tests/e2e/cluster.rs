@@ -335,7 +335,14 @@ impl Cluster {
     pub(crate) fn agreed_values(&self, learners: &[&str]) -> Vec<Value> {
         let lists: Vec<Vec<Value>> = learners.iter().map(|learner| self.values(learner)).collect();
         for (learner, list) in learners.iter().zip(&lists) {
-            assert!(*list == lists[0], "{learner} has another list than {}", learners[0]);
+            let alike = list.iter().zip(&lists[0]).take_while(|(one, other)| one == other).count();
+            assert!(
+                *list == lists[0],
+                "{learner} has {} values, {} has {}, and they are alike up to {alike}",
+                list.len(),
+                learners[0],
+                lists[0].len(),
+            );
         }
         self.poll("the learners have one state hash", || {
             let states: Vec<(Value, Value)> = learners

@@ -1,6 +1,5 @@
 //! A blocking caller of the nodes.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,22 +8,24 @@ use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request};
 use paxosd::http::{Address, Body, ClientError, ClientLimits, HttpClient};
 use serde_json::Value;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 
 /// How long a node may take to answer; more than any node waits itself.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Callers of all nodes, with the runtime they need.
-#[derive(Debug, Clone)]
+/// Callers of all nodes, with the runtime they need. With it ends whatever a test that failed has
+/// left running there, lest that writes to the next cluster, which may have the same ports.
+#[derive(Debug)]
 pub(crate) struct Http {
-    pub(crate) runtime: Arc<Runtime>,
+    pub(crate) runtime: Runtime,
     client: HttpClient,
 }
 
 /// A caller of one node.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
-    http: Http,
+    runtime: Handle,
+    client: HttpClient,
     to: Address,
 }
 
@@ -40,7 +41,7 @@ pub(crate) struct Answer {
 /// Server-sent events as they come.
 #[derive(Debug)]
 pub(crate) struct Stream {
-    http: Http,
+    runtime: Handle,
     body: Body,
     text: String,
 }
@@ -58,7 +59,7 @@ impl Http {
             idle_per_node_max: 64,
             answer_bytes_max: 64 << 20,
         });
-        Self { runtime: Arc::new(runtime), client }
+        Self { runtime, client }
     }
 
     /// A caller of the node at `port` of the loopback.
@@ -68,7 +69,11 @@ impl Http {
 
     /// A caller of the node at `port` of `host`.
     pub(crate) fn at(&self, host: &str, port: u16) -> Caller {
-        Caller { http: self.clone(), to: Address::new(host, port) }
+        Caller {
+            runtime: self.runtime.handle().clone(),
+            client: self.client.clone(),
+            to: Address::new(host, port),
+        }
     }
 }
 
@@ -86,7 +91,7 @@ impl Caller {
     /// The body of an answer that is no JSON.
     pub(crate) fn text(&self, path: &str) -> Result<String, ClientError> {
         let request = request(Method::GET, &[], None);
-        let reply = self.wait(self.http.client.call(&self.to, path, request, PATIENCE))?;
+        let reply = self.wait(self.client.call(&self.to, path, request, PATIENCE))?;
         Ok(String::from_utf8_lossy(&reply.body).into_owned())
     }
 
@@ -138,17 +143,12 @@ impl Caller {
         let last = last_event_id.map(|id| id.to_string());
         let headers: Vec<_> = last.iter().map(|id| ("last-event-id", id.as_str())).collect();
         let request = request(Method::GET, &headers, None);
-        let body = self
-            .http
-            .runtime
-            .block_on(self.http.client.proxy(&self.to, path, request, PATIENCE))
-            .unwrap()
-            .into_body();
-        Stream { http: self.http.clone(), body, text: String::new() }
+        let reply = self.wait(self.client.proxy(&self.to, path, request, PATIENCE)).unwrap();
+        Stream { runtime: self.runtime.clone(), body: reply.into_body(), text: String::new() }
     }
 
     fn wait<T>(&self, answer: impl Future<Output = T>) -> T {
-        self.http.runtime.block_on(answer)
+        self.runtime.block_on(answer)
     }
 
     async fn ask(
@@ -159,7 +159,7 @@ impl Caller {
         json: Option<&Value>,
     ) -> Result<Answer, ClientError> {
         let request = request(method, headers, json);
-        let reply = self.http.client.call(&self.to, path, request, PATIENCE).await?;
+        let reply = self.client.call(&self.to, path, request, PATIENCE).await?;
         let json = serde_json::from_slice(&reply.body).unwrap_or(Value::Null);
         Ok(Answer { status: reply.status.as_u16(), headers: reply.headers, json })
     }
@@ -198,7 +198,7 @@ impl Stream {
                 }
                 continue;
             }
-            let frame = self.http.runtime.block_on(self.body.frame());
+            let frame = self.runtime.block_on(self.body.frame());
             let frame = frame.expect("the stream ended").expect("the stream broke");
             let data = frame.into_data().expect("data");
             self.text.push_str(std::str::from_utf8(&data).unwrap());
