@@ -128,7 +128,8 @@ pub trait Storage: fmt::Debug {
     /// When the disk refuses, as when it is full.
     fn create(&mut self, generation: Generation) -> Result<(), StorageError>;
 
-    /// Writes all of `bytes` at `offset`; they are durable only after [`Storage::sync`].
+    /// Writes all of `bytes` at `offset`; they are durable only after [`Storage::sync`]. Behind
+    /// them, as far as the end of a block of 4096 bytes, may stand zeros then.
     ///
     /// # Errors
     /// When the disk refuses.

@@ -1,4 +1,4 @@
-//! A file that is written past the page cache.
+//! A file that is written in order, past the page cache or through it.
 //!
 //! A journal is written once, synced at once and seldom read. The cache would copy each batch into
 //! a cold page, note the page as dirty, and have the sync look for it. Only whole blocks can be
@@ -7,15 +7,17 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IoSlice};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, pwritev, retry_on_intr};
 
 /// Disks ask for offsets and memory that are aligned to 512 or 4096 bytes.
 const BLOCK: usize = 4096;
+/// What stands behind a batch.
+static PADDING: [u8; BLOCK] = [0; BLOCK];
 /// Bytes written at once, at most.
 const MEMORY: usize = 1 << 20;
 
@@ -32,6 +34,8 @@ pub(super) enum Route {
 #[derive(Debug)]
 pub(super) struct Writer {
     file: File,
+    /// Nothing is written from here on.
+    end: u64,
     /// `None` where the cache is used.
     blocks: Option<Blocks>,
 }
@@ -51,36 +55,36 @@ impl Writer {
     /// Opens the file at `path`, to write its bytes before `end`.
     pub(super) fn open(path: &Path, end: u64, route: Route) -> io::Result<Self> {
         match route {
-            Route::Cached => Self::cached(path),
+            Route::Cached => Self::cached(path, end),
             Route::Direct => Self::direct(path, end),
         }
     }
 
-    fn cached(path: &Path) -> io::Result<Self> {
-        Ok(Self { file: File::options().write(true).open(path)?, blocks: None })
+    fn cached(path: &Path, end: u64) -> io::Result<Self> {
+        Ok(Self { file: File::options().write(true).open(path)?, end, blocks: None })
     }
 
     fn direct(path: &Path, end: u64) -> io::Result<Self> {
         // Behind a last block that is not whole stand bytes of someone else.
         if !end.is_multiple_of(bytes(BLOCK)) {
-            return Self::cached(path);
+            return Self::cached(path, end);
         }
         // The kept block is read once.
         let flags = OFlags::RDWR | OFlags::DIRECT | OFlags::CLOEXEC;
         match rustix::fs::open(path, flags, Mode::empty()) {
-            Ok(file) => Ok(Self { file: file.into(), blocks: Some(Blocks::new(BLOCK)) }),
-            Err(Errno::INVAL | Errno::OPNOTSUPP) => Self::refused(path),
+            Ok(file) => Ok(Self { file: file.into(), end, blocks: Some(Blocks::new(BLOCK)) }),
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => Self::refused(path, end),
             Err(error) => Err(error.into()),
         }
     }
 
-    fn refused(path: &Path) -> io::Result<Self> {
+    fn refused(path: &Path, end: u64) -> io::Result<Self> {
         tracing::debug!(path = %path.display(), "written through the page cache: no direct writes");
-        Self::cached(path)
+        Self::cached(path, end)
     }
 
-    /// Writes `batch` at `offset`, and past the cache zeros behind it, to the end of its block.
-    /// `path` is the file's.
+    /// Writes `batch` at `offset`, and zeros behind it to the end of its block. `path` is the
+    /// file's.
     pub(super) fn write(&mut self, offset: u64, batch: &[u8], path: &Path) -> io::Result<()> {
         if let Some(blocks) = &mut self.blocks {
             match blocks.write(&self.file, offset, batch) {
@@ -88,12 +92,31 @@ impl Writer {
                 Err(error)
                     if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) =>
                 {
-                    *self = Self::refused(path)?;
+                    *self = Self::refused(path, self.end)?;
                 }
                 written => return written,
             }
         }
-        self.file.write_all_at(batch, offset)
+        self.write_cached(offset, batch)
+    }
+
+    /// Up to the end of a page: the rest of one that is not in the cache would be read for it.
+    fn write_cached(&self, offset: u64, batch: &[u8]) -> io::Result<()> {
+        let end = offset + bytes(batch.len());
+        let padded = end.next_multiple_of(bytes(BLOCK)).min(self.end);
+        let padding = usize::try_from(padded.saturating_sub(end)).map_err(io::Error::other)?;
+        let padding = PADDING.get(..padding).unwrap_or_default();
+        let parts = [IoSlice::new(batch), IoSlice::new(padding)];
+        let written = retry_on_intr(|| pwritev(&self.file, &parts, offset))?;
+        match batch.get(written..) {
+            Some(rest) => self.file.write_all_at(rest, offset + bytes(written)),
+            None => Ok(()),
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) const fn is_direct(&self) -> bool {
+        self.blocks.is_some()
     }
 
     /// Makes durable what was written.
@@ -180,8 +203,11 @@ fn bytes(length: usize) -> u64 {
 mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
+    use proptest::sample::select;
 
     use super::*;
+
+    const ROUTES: [Route; 2] = [Route::Cached, Route::Direct];
 
     /// Offsets and lengths around the ends of blocks and of the memory.
     const WRITES: [(u64, usize); 12] = [
@@ -203,24 +229,24 @@ mod tests {
 
     #[test]
     fn bytes_stand_where_they_were_written_and_zeros_behind_them() {
-        let temp = tempfile::tempdir().unwrap();
-        let path = temp.path().join("7.seg");
-        std::fs::write(&path, vec![7; 4 << 20]).unwrap();
-        let mut expected = vec![7; 4 << 20];
-        let mut writer = Writer::open(&path, 4 << 20, Route::Direct).unwrap();
-        for ((offset, length), nth) in WRITES.into_iter().zip(1..) {
-            if nth % 3 == 0 {
-                writer = Writer::open(&path, 4 << 20, Route::Direct).unwrap();
+        for route in ROUTES {
+            let temp = tempfile::tempdir().unwrap();
+            let path = temp.path().join("7.seg");
+            std::fs::write(&path, vec![7; 4 << 20]).unwrap();
+            let mut expected = vec![7; 4 << 20];
+            let mut writer = Writer::open(&path, 4 << 20, route).unwrap();
+            for ((offset, length), nth) in WRITES.into_iter().zip(1..) {
+                if nth % 3 == 0 {
+                    writer = Writer::open(&path, 4 << 20, route).unwrap();
+                }
+                let start = usize::try_from(offset).unwrap();
+                writer.write(offset, &vec![nth; length], &path).unwrap();
+                writer.sync().unwrap();
+                expected[start..start + length].fill(nth);
+                let end = (start + length).next_multiple_of(BLOCK);
+                expected[start + length..end].fill(0);
+                assert!(std::fs::read(&path).unwrap() == expected, "{route:?}, write {nth}");
             }
-            let start = usize::try_from(offset).unwrap();
-            writer.write(offset, &vec![nth; length], &path).unwrap();
-            writer.sync().unwrap();
-            expected[start..start + length].fill(nth);
-            // Where direct writes are refused, nothing is written behind.
-            let padded = if writer.blocks.is_some() { BLOCK } else { 1 };
-            let end = (start + length).next_multiple_of(padded);
-            expected[start + length..end].fill(0);
-            assert!(std::fs::read(&path).unwrap() == expected, "write {nth}");
         }
     }
 
@@ -232,25 +258,26 @@ mod tests {
         fn batches_of_any_length_stand_one_behind_the_other(
             lengths in vec(1..3 * BLOCK, 1..40),
             reopened in 0..40_usize,
+            route in select(&ROUTES),
         ) {
-            const ZEROS: usize = 40;
+            const BEHIND: usize = 40;
             let temp = tempfile::tempdir().unwrap();
             let path = temp.path().join("7.seg");
             let room = 128 * BLOCK;
             std::fs::write(&path, vec![7; room]).unwrap();
-            let open = || Writer::open(&path, bytes(room), Route::Direct).unwrap();
+            let open = || Writer::open(&path, bytes(room), route).unwrap();
             let (mut writer, mut end, mut expected) = (open(), 0, Vec::new());
             for (nth, length) in lengths.into_iter().enumerate() {
                 if nth == reopened {
                     writer = open();
                 }
                 let content = u8::try_from(nth + 100).unwrap();
-                let batch = [vec![content; length], vec![0; ZEROS]].concat();
+                let batch = [vec![content; length], vec![0; BEHIND]].concat();
                 writer.write(bytes(end), &batch, &path).unwrap();
                 expected.truncate(end);
                 expected.extend(batch);
                 end += length.next_multiple_of(8);
-                expected.resize(end + ZEROS, 0);
+                expected.resize(end + BEHIND, 0);
             }
             let found = std::fs::read(&path).unwrap();
             prop_assert!(found[..end] == expected[..end]);
@@ -269,7 +296,8 @@ mod tests {
         let read = std::fs::read(&path).unwrap();
         assert_eq!(read[..16], [7; 16]);
         assert_eq!((&read[16..116], &read[116..216]), (&[1; 100][..], &[2; 100][..]));
-        assert!(read[216..].iter().all(|&byte| byte == 7));
+        assert!(read[216..BLOCK].iter().all(|&byte| byte == 0));
+        assert!(read[BLOCK..].iter().all(|&byte| byte == 7));
     }
 
     #[test]

@@ -8,15 +8,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use rustix::buffer::spare_capacity;
 use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate};
+use rustix::io::{pread, retry_on_intr};
 
 use super::DiskError;
 use super::checkpoint::sync_directory;
@@ -38,7 +40,7 @@ const ORDERS_MAX: usize = 64;
 /// Files that a reader keeps open at most.
 const OPEN_FILES_MAX: usize = 16;
 /// Bytes of zeros written at once.
-const ZEROS: usize = 1 << 20;
+const ZEROS: usize = 256 << 10;
 
 /// The segments of one directory.
 #[derive(Debug)]
@@ -295,22 +297,29 @@ impl Shelf {
 
     fn write_zeros(&self, path: &Path) -> Result<(), DiskError> {
         let bytes = self.segment_bytes + END_BYTES;
-        let mut file = File::create(path).map_err(DiskError::room("create", path, bytes))?;
+        let file = File::create(path).map_err(DiskError::room("create", path, bytes))?;
         match fallocate(&file, FallocateFlags::empty(), 0, bytes) {
             // A file system that cannot reserve writes the zeros all the same.
             Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
             Err(error) => return Err(DiskError::room("reserve", path, bytes)(error)),
         }
-        let zeros = vec![0; ZEROS];
-        let mut left = self.segment_bytes;
-        while left > 0 {
-            let length = usize::try_from(left).map_or(ZEROS, |left| left.min(ZEROS));
-            file.write_all(zeros.get(..length).unwrap_or(&zeros))
-                .map_err(DiskError::room("write", path, bytes))?;
-            left -= u64::try_from(length).unwrap_or(left);
-        }
-        file.write_all(&END).map_err(DiskError::room("write", path, bytes))?;
+        self.fill(path).map_err(DiskError::room("write", path, bytes))?;
+        file.write_all_at(&END, self.segment_bytes)
+            .map_err(DiskError::room("write", path, bytes))?;
         file.sync_all().map_err(DiskError::room("sync", path, bytes))
+    }
+
+    /// Piece by piece past the cache: what the cache gathers would reach the disk in one long
+    /// write, and a vote that is synced meanwhile would wait for the end of it.
+    fn fill(&self, path: &Path) -> io::Result<()> {
+        let zeros = vec![0; ZEROS];
+        let mut writer = Writer::open(path, self.segment_bytes, Route::Direct)?;
+        for offset in (0..self.segment_bytes).step_by(ZEROS) {
+            let left = usize::try_from(self.segment_bytes - offset).map_err(io::Error::other)?;
+            let (piece, _) = zeros.split_at(left.min(ZEROS));
+            writer.write(offset, piece, path)?;
+        }
+        Ok(())
     }
 
     fn take_number(&self) -> u64 {
@@ -470,18 +479,16 @@ fn read_at(Open { file, extent }: &Open, offset: u64, length: usize) -> io::Resu
     let (Extent::Whole(end) | Extent::Cut(end)) = *extent;
     let left = end.saturating_sub(offset);
     let length = usize::try_from(left).map_or(length, |left| left.min(length));
-    let mut bytes = BytesMut::zeroed(length);
-    let mut done = 0;
-    while let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
-        match file.read_at(rest, offset + u64::try_from(done).unwrap_or(u64::MAX)) {
-            Ok(0) => break,
-            Ok(count) => done += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+    let mut bytes = Vec::with_capacity(length);
+    while bytes.len() < length {
+        let at = offset + u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        if retry_on_intr(|| pread(file, spare_capacity(&mut bytes), at))? == 0 {
+            break;
         }
     }
-    bytes.truncate(done);
-    Ok(bytes.freeze())
+    // There may have been room for more.
+    bytes.truncate(length);
+    Ok(bytes.into())
 }
 
 #[cfg(test)]
@@ -638,19 +645,14 @@ mod tests {
             let mut segments = open_as(role, temp.path(), 8192);
             segments.create(Generation::FIRST).unwrap();
             let path = path_of(&temp.path().join(DIRECTORY), Generation::FIRST);
-            let file = File::options().write(true).open(&path).unwrap();
-            file.write_all_at(&[7; 8192], 0).unwrap();
             segments.write(Generation::FIRST, 0, &[1; 100]).unwrap();
             segments.sync(Generation::FIRST).unwrap();
-            // Only a whole block can go past the cache: zeros follow, where the disk allows it.
+            // Where the disk allows it.
             let direct = OFlags::WRONLY | OFlags::DIRECT;
-            let is_direct =
-                role == Role::Acceptor && rustix::fs::open(&path, direct, Mode::empty()).is_ok();
-            let behind = if is_direct { 0 } else { 7 };
-            let read = fs::read(&path).unwrap();
-            assert_eq!(read[..100], [1; 100]);
-            assert!(read[100..4096].iter().all(|&byte| byte == behind), "{role}");
-            assert!(read[4096..8192].iter().all(|&byte| byte == 7), "{role}");
+            let may_be_direct = rustix::fs::open(&path, direct, Mode::empty()).is_ok();
+            let is_direct = segments.current.unwrap().1.is_direct();
+            assert_eq!(is_direct, role == Role::Acceptor && may_be_direct, "{role}");
+            assert_eq!(fs::read(&path).unwrap()[..100], [1; 100]);
         }
     }
 
