@@ -39,24 +39,22 @@ fn whatever_happens_to_any_node_every_answer_stays_true() {
     let names = cluster.names();
     let learners = cluster.names_of(Role::Learner);
     let mut hurt: Vec<(String, Harm)> = Vec::new();
-    // A learner that lost its directory, until it is whole: others are hurt and healed meanwhile,
-    // among them those it learns from.
-    let mut refilled: Option<String> = None;
+    // A learner that lost its directory, until it has delivered through the index that the other
+    // one had then: others are hurt and healed meanwhile, among them those it learns from.
+    let mut refilled: Option<(String, u64)> = None;
     let began = Instant::now();
     while began.elapsed() < TROUBLE {
         // Up to four at once, so that now and then there is no quorum, no leader or no learner.
         let well: Vec<&String> =
             names.iter().filter(|name| hurt.iter().all(|(it, _)| it != *name)).collect();
-        let is_whole = |name: &String| {
-            well.contains(&name) && cluster.health(name).is_some_and(|(status, _)| status == 200)
-        };
-        refilled = refilled.filter(|name| !is_whole(name));
+        refilled.take_if(|(name, index)| {
+            well.contains(&&*name) && delivered(&cluster, name).is_some_and(|it| it >= *index)
+        });
         if hurt.len() < 4 && chance.random_bool(0.6) {
             let name = (*well.choose(&mut chance).unwrap()).clone();
             // One learner keeps the history, as an acceptor keeps its votes.
             let may_wipe = learners.contains(&name)
                 && learners.iter().all(|other| *other == name || well.contains(&other))
-                && !hurt.iter().any(|(_, harm)| *harm == Harm::Wipe)
                 && refilled.is_none();
             let harms: &[Harm] = if may_wipe {
                 &[Harm::Kill, Harm::Terminate, Harm::Freeze, Harm::Wipe]
@@ -70,6 +68,11 @@ fn whatever_happens_to_any_node_every_answer_stays_true() {
                 Harm::Terminate => drop(cluster.terminate(&name)),
                 Harm::Freeze => cluster.pause(&name),
                 Harm::Wipe => {
+                    let kept_by = learners.iter().find(|other| **other != name).unwrap();
+                    let index = cluster.poll("the other learner tells how far it is", || {
+                        delivered(&cluster, kept_by)
+                    });
+                    refilled = Some((name.clone(), index));
                     cluster.kill9(&name);
                     cluster.wipe(&name);
                 }
@@ -79,9 +82,6 @@ fn whatever_happens_to_any_node_every_answer_stays_true() {
             let (name, harm) = hurt.swap_remove(chance.random_range(0..hurt.len()));
             eprintln!("{:>6} ms heal {name}", began.elapsed().as_millis());
             heal(&mut cluster, &name, harm);
-            if harm == Harm::Wipe {
-                refilled = Some(name);
-            }
         }
         std::thread::sleep(Duration::from_millis(chance.random_range(0..400)));
     }
@@ -120,6 +120,11 @@ async fn read_what_was_written(writer: Caller, reader: Caller, stop: Arc<AtomicB
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     read
+}
+
+/// The highest index that a learner has delivered.
+fn delivered(cluster: &Cluster, learner: &str) -> Option<u64> {
+    cluster.view_logs(learner)?["delivered_index"].as_u64()
 }
 
 fn heal(cluster: &mut Cluster, name: &str, harm: Harm) {

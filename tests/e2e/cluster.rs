@@ -37,10 +37,11 @@ pub(crate) struct Cluster {
     pub(crate) config: Config,
     /// The files of those that read one of their own.
     pub(crate) own_files: BTreeMap<String, PathBuf>,
+    /// Declared before the ports: they are free only after their callers have ended.
+    http: Http,
     ports: Ports,
     pub(crate) running: BTreeMap<String, Child>,
     joined: BTreeMap<String, Joined>,
-    http: Http,
     /// Until when anything is waited for.
     pub(crate) deadline: Instant,
     _turn: Turn,
