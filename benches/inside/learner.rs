@@ -59,6 +59,7 @@ impl Subject {
                 resend: Duration::from_millis(150),
                 report: Duration::from_millis(100),
                 checkpoint_indices: 10_000,
+                prompt_bytes: 32 << 20,
             },
         };
         let log = Log::new(LIMITS);

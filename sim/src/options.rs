@@ -130,6 +130,7 @@ pub(crate) struct Options {
     pub(crate) learner_window_slots: u64,
     pub(crate) checkpoint_indices: u64,
     pub(crate) entries_bytes: usize,
+    pub(crate) prompt_bytes: usize,
     pub(crate) limits: LogLimits,
 
     /// The time between two operations of one gateway, on average.
@@ -225,6 +226,7 @@ impl Options {
             promise_again: if is_lossy { rng.random_range(0.0..0.8) } else { 0.0 },
             spare_delay: if rng.random_bool(0.5) { millis(rng, 1..=30) } else { Duration::ZERO },
             batch_bytes_min: if rng.random_bool(0.5) { rng.random_range(1..=512) } else { 1 },
+            prompt_bytes: rng.random_range(0..=16_384),
         }
     }
 }

@@ -94,6 +94,7 @@ impl World {
                 resend: options.resend,
                 report: options.heartbeat * 2,
                 checkpoint_indices: options.checkpoint_indices,
+                prompt_bytes: options.prompt_bytes,
             },
         };
         let known = self.known_to(me.node());

@@ -260,6 +260,10 @@ const INPUTS_PER_TURN: usize = 1024;
 /// Bytes of delivered slots sent to another learner in one message, where frames are that long.
 const ENTRIES_BYTES_MAX: usize = 1 << 20;
 
+/// Bytes of another learner's log that are fetched without a pause: what is written within seconds,
+/// and takes some tenths of one to fetch.
+const PROMPT_BYTES: usize = 32 << 20;
+
 /// Bytes that one delivered slot needs in a message beside its batch.
 const ENTRY_BYTES: usize = 64;
 
@@ -377,6 +381,7 @@ fn settings_of(config: &Config) -> LearnerSettings {
         resend: ms(config.election.timeout_ms) / 2,
         report: ms(config.election.timeout_ms) / 3,
         checkpoint_indices: config.learner.checkpoint_slots,
+        prompt_bytes: PROMPT_BYTES,
     }
 }
 
@@ -480,7 +485,9 @@ impl Task {
     }
 
     fn on_read(&mut self, now: Instant, reading: Reading, asker: Asker) {
-        if self.is_full() {
+        // The gateway then asks another learner first, who can answer sooner.
+        let passes_on = matches!(asker, Asker::Gateway { .. }) && self.learner.is_far_behind();
+        if passes_on || self.is_full() {
             self.decline(asker);
         } else if reading.linearizable {
             self.await_round(now, Call::Read(reading, asker));

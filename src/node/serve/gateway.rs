@@ -544,7 +544,7 @@ impl App {
     /// Reads a few values over the link to a learner, where it can answer so, and soon.
     ///
     /// # Errors
-    /// With the learner that did not answer in time, when there was one.
+    /// With the learner that did not answer so, when there was one: the others come first then.
     async fn read_over_link(
         &self,
         reading: Reading,
@@ -561,8 +561,8 @@ impl App {
                 }
                 Ok(response)
             }
-            Ok(Some(None) | None) => Err(None),
-            Err(_) => Err(Some(learner)),
+            Ok(None) => Err(None),
+            Ok(Some(None)) | Err(_) => Err(Some(learner)),
         }
     }
 

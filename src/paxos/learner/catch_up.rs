@@ -2,6 +2,7 @@
 //! settle what nobody can tell.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::types::{AcceptorId, Bug, Instant, LearnerId, Slot, planted};
 
@@ -13,6 +14,14 @@ use crate::paxos::message::Vote;
 
 /// So often the pause between two questions to the leader is doubled.
 const FILLS_DOUBLED: u32 = 3;
+
+/// After a page of a long lag the next one waits so many times as long as that one took: the
+/// writers have the machines of both learners for most of the time.
+const PAUSE_FACTOR: u32 = 11;
+
+/// All pauses of one lag together. The acceptors keep for this learner what is written meanwhile,
+/// and refuse to keep more at some time.
+const PAUSED_MAX: Duration = Duration::from_secs(30);
 
 /// What this learner lacks, and what it does about it.
 #[derive(Debug)]
@@ -33,6 +42,62 @@ pub(super) struct CatchUp {
     learners_asked: usize,
     /// How many times the leader was asked to settle it since then.
     fills: u32,
+    pace: Pace,
+}
+
+/// How fast a lag is made up from another learner.
+#[derive(Debug)]
+struct Pace {
+    /// Bytes that came from there.
+    fetched_bytes: usize,
+    /// When the last page was asked for.
+    asked_at: Instant,
+    /// When the one before came.
+    page_at: Instant,
+    /// Bytes of what the leader sent since then.
+    live_bytes: usize,
+    /// When the next page is to be asked for, and of whom; `None` while nothing is held back.
+    next_page: Option<(Instant, LearnerId)>,
+    /// How long pages were held back.
+    paused: Duration,
+}
+
+impl Pace {
+    const fn new(now: Instant) -> Self {
+        Self {
+            fetched_bytes: 0,
+            asked_at: now,
+            page_at: now,
+            live_bytes: 0,
+            next_page: None,
+            paused: Duration::ZERO,
+        }
+    }
+
+    /// How long the next page is held back after one of so many bytes: not at all where the lag is
+    /// short, or nobody writes; and never so long that more than half as much is written as is
+    /// fetched.
+    fn pause_after(&mut self, bytes: usize, now: Instant, settings: &LearnerSettings) -> Duration {
+        let live_bytes = std::mem::take(&mut self.live_bytes);
+        let live_for = now.since(std::mem::replace(&mut self.page_at, now));
+        self.fetched_bytes = self.fetched_bytes.saturating_add(bytes);
+        let is_short = self.fetched_bytes <= settings.prompt_bytes;
+        if is_short || live_bytes == 0 || self.paused >= PAUSED_MAX {
+            return Duration::ZERO;
+        }
+        let took = now.since(self.asked_at);
+        let until_half = scaled(live_for, bytes, live_bytes.saturating_mul(2));
+        let pause = (took * PAUSE_FACTOR).min(settings.resend).min(until_half.saturating_sub(took));
+        self.paused += pause;
+        pause
+    }
+}
+
+/// `span` times `by` over `of`, which is not zero.
+fn scaled(span: Duration, by: usize, of: usize) -> Duration {
+    let wide = |number: usize| u128::try_from(number).unwrap_or(u128::MAX);
+    let nanos = span.as_nanos().saturating_mul(wide(by)) / wide(of);
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
 impl CatchUp {
@@ -46,6 +111,7 @@ impl CatchUp {
             attempts: 0,
             learners_asked: 0,
             fills: 0,
+            pace: Pace::new(now),
         }
     }
 
@@ -54,7 +120,8 @@ impl CatchUp {
     }
 
     pub(super) fn deadline(&self) -> Instant {
-        self.fetch_at.min(self.fill_at)
+        let at = self.fetch_at.min(self.fill_at);
+        self.pace.next_page.map_or(at, |(next_page, _)| at.min(next_page))
     }
 
     /// Something is missing from now on. It may well be on its way.
@@ -62,12 +129,22 @@ impl CatchUp {
         self.stuck_since = now;
         self.fetch_at = now + settings.gap;
         self.fill_at = now + settings.fill_after;
+        self.pace = Pace::new(now);
+    }
+
+    /// The leader has sent so many bytes of something new.
+    pub(super) fn on_live(&mut self, bytes: usize) {
+        self.pace.live_bytes = self.pace.live_bytes.saturating_add(bytes);
     }
 
     /// Nothing is asked later than `settings` would have it from now on.
     pub(super) fn hasten(&mut self, now: Instant, settings: &LearnerSettings) {
         self.fetch_at = self.fetch_at.min(now + settings.gap.max(settings.resend));
         self.fill_at = self.fill_at.min(now + settings.fill_after);
+        self.stuck_since = self.stuck_since.min(now);
+        if let Some((at, _)) = &mut self.pace.next_page {
+            *at = now.min(*at);
+        }
     }
 
     pub(super) fn on_progress(&mut self, now: Instant) {
@@ -88,12 +165,16 @@ impl Learner {
 
     pub(super) fn tick_catch_up(&mut self, now: Instant, out: &mut Vec<Effect>) {
         let Some(target) = self.lag_through() else { return };
+        if let Some((at, learner)) = self.catch_up.pace.next_page
+            && now >= at
+        {
+            self.fetch_entries(now, learner, out);
+        }
         let stuck = now.since(self.catch_up.stuck_since);
         if now >= self.catch_up.fetch_at {
             self.catch_up.fetch_at = now + self.config.settings.gap;
             if stuck >= self.config.settings.gap {
-                self.catch_up.fetch_at = now + self.config.settings.resend;
-                self.fetch(out);
+                self.fetch(now, out);
             }
         }
         if now >= self.catch_up.fill_at {
@@ -117,7 +198,8 @@ impl Learner {
 
     /// Asks for what comes next: another learner where the acceptors have forgotten it or the lag
     /// is long, since one learner's word is enough where several acceptors' votes are needed.
-    fn fetch(&mut self, out: &mut Vec<Effect>) {
+    fn fetch(&mut self, now: Instant, out: &mut Vec<Effect>) {
+        self.catch_up.fetch_at = now + self.config.settings.resend;
         let from_slot = self.delivered_slot().next();
         let is_long =
             self.catch_up.target.beyond(from_slot) > self.config.settings.window_slots / 2;
@@ -130,7 +212,7 @@ impl Learner {
             let turn = self.catch_up.learners_asked % self.learners.len();
             self.catch_up.learners_asked += 1;
             if let Some(learner) = self.learners.iter().copied().nth(turn) {
-                self.fetch_entries(learner, from_slot, out);
+                self.fetch_entries(now, learner, out);
             }
             return;
         }
@@ -140,7 +222,11 @@ impl Learner {
         }
     }
 
-    fn fetch_entries(&self, learner: LearnerId, from_slot: Slot, out: &mut Vec<Effect>) {
+    fn fetch_entries(&mut self, now: Instant, learner: LearnerId, out: &mut Vec<Effect>) {
+        self.catch_up.fetch_at = now + self.config.settings.resend;
+        self.catch_up.pace.asked_at = now;
+        self.catch_up.pace.next_page = None;
+        let from_slot = self.delivered_slot().next();
         out.push(Effect::Event(Event::Fetches { slot: from_slot, peer: Some(learner.node()) }));
         let fetch = ToLearner::FetchEntries { learner: self.config.me, from_slot };
         out.push(Effect::Send(Outbound::Learner(learner, fetch)));
@@ -176,8 +262,7 @@ impl Learner {
         self.deliver(now, out);
         // A page that brought progress and is not the end is followed at once.
         if has_more && self.delivered_slot() > before {
-            self.catch_up.fetch_at = now + self.config.settings.resend;
-            self.fetch(out);
+            self.fetch(now, out);
         }
     }
 
@@ -192,6 +277,7 @@ impl Learner {
         self.catch_up.aim(delivered_slot);
         let Some(log) = &mut self.log else { return };
         let before = log.slot();
+        let bytes = entries.iter().map(|entry| entry.batch.len()).sum();
         let mut notices = BTreeMap::new();
         for entry in entries {
             // What another learner delivered was chosen; only the next slot can be taken.
@@ -215,14 +301,24 @@ impl Learner {
             }
             return;
         }
-        tell(self.config.me, &notices, out);
+        // The origins of what is long past were told by that learner, or have asked again.
+        if delivered_slot.beyond(after) <= self.config.settings.window_slots {
+            tell(self.config.me, &notices, out);
+        }
         self.votes.forget_through(after);
         self.catch_up.on_progress(now);
         self.reads.release(after, index, out);
         self.share_checkpoints(out);
         if delivered_slot > after {
-            self.catch_up.fetch_at = now + self.config.settings.resend;
-            self.fetch_entries(learner, after.next(), out);
+            let pause = self.catch_up.pace.pause_after(bytes, now, &self.config.settings);
+            if pause.is_zero() {
+                self.fetch_entries(now, learner, out);
+            } else {
+                self.catch_up.pace.next_page = Some((now + pause, learner));
+                // A pause is no reason to ask anybody else.
+                self.catch_up.fetch_at = now + pause + self.config.settings.resend;
+                self.catch_up.stuck_since = now + pause;
+            }
         }
     }
 }

@@ -63,6 +63,9 @@ pub struct LearnerSettings {
     pub report: Duration,
     /// Every so many indices the state hash is compared with the other learners.
     pub checkpoint_indices: u64,
+    /// Bytes of another learner's log that are fetched without a pause; a longer lag is made up
+    /// with pauses from then on.
+    pub prompt_bytes: usize,
 }
 
 /// What a learner can be told.
@@ -293,6 +296,13 @@ impl Learner {
         self.log.as_ref()
     }
 
+    /// Whether so much is missing that votes for the newest slots are not even counted.
+    #[must_use]
+    pub fn is_far_behind(&self) -> bool {
+        let window = self.config.settings.window_slots;
+        self.lag_through().is_some_and(|target| target.beyond(self.delivered_slot()) > window)
+    }
+
     /// What it looks like from outside.
     #[must_use]
     pub fn status(&self) -> LearnerStatus {
@@ -347,6 +357,7 @@ impl Learner {
                 }
             }
             ToLearner::Proposed(accepted) => {
+                self.catch_up.on_live(accepted.batch.len());
                 if (next..window_end).contains(&accepted.slot) {
                     self.votes.keep(accepted);
                 }
@@ -354,6 +365,7 @@ impl Learner {
             ToLearner::Chosen(accepted) => {
                 self.see_leader(accepted.ballot);
                 self.catch_up.aim(accepted.slot);
+                self.catch_up.on_live(accepted.batch.len());
                 if (next..window_end).contains(&accepted.slot) {
                     self.votes.choose(accepted);
                 }

@@ -18,6 +18,8 @@ const RESEND: u64 = 50;
 const FILL_AFTER: u64 = 200;
 const REPORT: u64 = 500;
 const CHECKPOINT: u64 = 3;
+/// Twenty slots of one short value.
+const PROMPT_BYTES: usize = 20 * 64;
 
 // Learning: PMS §2.3.
 
@@ -257,6 +259,137 @@ fn what_the_acceptors_have_forgotten_is_fetched_from_another_learner() {
     assert!(to_learners(&more).contains(&(8, fetch_entries(21))));
     assert_eq!(delivered(&lab.tell(entries_of(8, 21..=30, 30))).len(), 10);
     assert_eq!(lab.learner.log().unwrap().index(), index(29));
+}
+
+#[test]
+fn a_long_lag_is_made_up_with_pauses_and_a_short_one_at_once() {
+    let mut lab = Lab::formed();
+    lab.tell(trimmed_votes(4, 90));
+    lab.pass(GAP + 1);
+    assert_eq!(pages_asked(&lab.tell(entries_of(8, 1..=10, 90))), [11]);
+    assert_eq!(pages_asked(&lab.tell(entries_of(8, 11..=20, 90))), [21]);
+    // The third page takes 2 ms, and is followed after eleven times as long.
+    lab.pass(2);
+    lab.tell(proposed(91));
+    assert_eq!(pages_asked(&lab.tell(entries_of(8, 21..=60, 91))), [0; 0]);
+    assert_eq!(pages_asked(&lab.pass(21)), [0; 0]);
+    assert_eq!(pages_asked(&lab.pass(1)), [61]);
+    // However long the fourth takes, an unanswered question is not asked later.
+    lab.pass(RESEND - 1);
+    lab.tell(proposed(92));
+    assert_eq!(pages_asked(&lab.tell(entries_of(8, 61..=70, 92))), [0; 0]);
+    assert_eq!(pages_asked(&lab.pass(RESEND - 1)), [0; 0]);
+    assert_eq!(pages_asked(&lab.pass(1)), [71]);
+    // The next lag is a new one.
+    lab.tell(entries_of(8, 71..=92, 92));
+    lab.tell(trimmed_votes(4, 99));
+    assert_eq!(pages_asked(&lab.pass(GAP + 1)), [93]);
+    lab.tell(proposed(100));
+    assert_eq!(pages_asked(&lab.tell(entries_of(8, 93..=94, 99))), [95]);
+}
+
+#[test]
+fn a_long_lag_is_made_up_at_once_while_nobody_writes() {
+    let mut lab = Lab::formed();
+    lab.tell(trimmed_votes(4, 90));
+    lab.pass(GAP + 1);
+    for page in 0..8 {
+        lab.pass(2);
+        let more = lab.tell(entries_of(8, 10 * page + 1..=10 * page + 10, 90));
+        assert_eq!(pages_asked(&more), [10 * page + 11]);
+    }
+}
+
+#[test]
+fn at_least_twice_as_much_is_fetched_as_is_written_meanwhile() {
+    let mut lab = Lab::formed();
+    lab.tell(trimmed_votes(4, 900));
+    let mut asked = pages_asked(&lab.pass(GAP + 1));
+    let (mut fetched, mut written) = (0, 0);
+    // Every millisecond a slot is written, and a page of ten comes a millisecond after its request.
+    while fetched < 200 && written < 1_000 {
+        written += 1;
+        lab.tell(ToLearner::Chosen(accepted(ballot(5, 1), 900 + written)));
+        let is_asked = asked.pop();
+        asked = pages_asked(&lab.pass(1));
+        if let Some(from) = is_asked {
+            fetched += 10;
+            asked = pages_asked(&lab.tell(entries_of(8, from..=from + 9, 900 + written)));
+        }
+    }
+    assert!((70..=100).contains(&written), "{written} slots are written meanwhile");
+}
+
+#[test]
+fn pauses_come_to_an_end() {
+    let mut lab = Lab::formed();
+    lab.tell(trimmed_votes(4, 9_000));
+    lab.pass(GAP + 1);
+    let mut paused = Duration::ZERO;
+    for page in 0..800 {
+        lab.pass(RESEND - 1);
+        lab.tell(proposed(10_000 + page));
+        let more = lab.tell(entries_of(8, 10 * page + 1..=10 * page + 10, 9_000));
+        if pages_asked(&more).is_empty() {
+            assert_eq!(pages_asked(&lab.pass(RESEND)), [10 * page + 11]);
+            paused += Duration::from_millis(RESEND);
+        }
+    }
+    assert_eq!(paused, Duration::from_secs(30));
+}
+
+#[test]
+fn a_page_that_is_held_back_is_asked_for_when_the_settings_change() {
+    let mut lab = Lab::formed();
+    lab.tell(trimmed_votes(4, 90));
+    lab.pass(GAP + 1);
+    lab.tell(entries_of(8, 1..=20, 90));
+    lab.pass(RESEND - 1);
+    lab.tell(proposed(91));
+    assert_eq!(pages_asked(&lab.tell(entries_of(8, 21..=30, 91))), [0; 0]);
+    lab.step(Input::Settings(config().settings));
+    assert_eq!(pages_asked(&lab.pass(1)), [31]);
+}
+
+#[test]
+fn no_leader_is_asked_about_what_is_held_back() {
+    let mut lab = Lab::formed();
+    let fill_after = Duration::from_millis(RESEND + 10);
+    lab.step(Input::Settings(LearnerSettings { fill_after, ..config().settings }));
+    lab.tell(ToLearner::Heartbeat { ballot: ballot(5, 1), first_unchosen: slot(91) });
+    lab.pass(GAP + 1);
+    for page in [1..=10, 11..=20] {
+        lab.tell(entries_of(8, page, 90));
+    }
+    // Each page takes almost as long as one is waited for, and is followed as long after.
+    for page in [21..=30, 31..=40, 41..=50] {
+        assert_eq!(fills(&lab.pass(RESEND - 1)), []);
+        lab.tell(proposed(91));
+        lab.tell(entries_of(8, page, 90));
+        assert_eq!(fills(&lab.pass(RESEND)), []);
+    }
+    assert!(!fills(&lab.pass(2 * RESEND)).is_empty(), "the next page does not come");
+}
+
+#[test]
+fn it_is_far_behind_when_the_newest_slots_are_not_counted() {
+    let mut lab = Lab::formed();
+    lab.tell(trimmed_votes(4, WINDOW));
+    assert!(!lab.learner.is_far_behind());
+    lab.tell(trimmed_votes(4, WINDOW + 1));
+    assert!(lab.learner.is_far_behind());
+    lab.tell(entries_of(8, 1..=1, WINDOW + 1));
+    assert!(!lab.learner.is_far_behind());
+}
+
+#[test]
+fn origins_hear_nothing_of_what_is_long_past() {
+    let mut lab = Lab::formed();
+    lab.tell(trimmed_votes(4, 30));
+    lab.pass(GAP + 1);
+    let newest = 20 + WINDOW;
+    assert_eq!(to_clients(&lab.tell(entries_of(8, 1..=19, newest))), []);
+    assert_eq!(to_clients(&lab.tell(entries_of(8, 20..=20, newest))).len(), 1);
 }
 
 #[test]
@@ -721,6 +854,7 @@ fn config() -> LearnerConfig {
             resend: Duration::from_millis(RESEND),
             report: Duration::from_millis(REPORT),
             checkpoint_indices: CHECKPOINT,
+            prompt_bytes: PROMPT_BYTES,
         },
     }
 }
@@ -830,13 +964,21 @@ fn events(effects: &[Effect]) -> Vec<Event> {
     effects.iter().filter_map(event).collect()
 }
 
-/// The reads that were answered.
 /// Where missing slots were fetched from: a learner, or the acceptors.
 fn fetched_from(effects: &[Effect]) -> Vec<Option<NodeId>> {
     let source = |event| if let Event::Fetches { peer, .. } = event { Some(peer) } else { None };
     events(effects).into_iter().filter_map(source).collect()
 }
 
+/// From which slot on another learner was asked.
+fn pages_asked(effects: &[Effect]) -> Vec<u64> {
+    let slot = |event| {
+        if let Event::Fetches { slot, peer: Some(_) } = event { Some(slot.get()) } else { None }
+    };
+    events(effects).into_iter().filter_map(slot).collect()
+}
+
+/// The reads that were answered.
 fn ready(effects: &[Effect]) -> Vec<u64> {
     let token = |effect: &Effect| {
         if let Effect::Ready { token, .. } = effect { Some(token.0) } else { None }

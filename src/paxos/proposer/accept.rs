@@ -143,8 +143,8 @@ impl Leading {
         self.open = self.open.split_off(&slot.next());
     }
 
-    /// A learner has delivered everything through `slot`, and told the origins: a retry that comes
-    /// now has missed that, and is answered by being delivered again.
+    /// A learner has delivered everything through `slot`, and the origins are told: a retry that
+    /// comes now has missed that, and is answered by being delivered again.
     pub(super) fn on_delivered(&mut self, slot: Slot) {
         self.delivered = self.delivered.max(slot);
         let rest = self.undelivered.split_off(&slot.next());
