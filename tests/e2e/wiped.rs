@@ -30,6 +30,35 @@ fn a_learner_without_its_directory_fetches_everything_again() {
 }
 
 #[test]
+fn readers_and_writers_go_on_while_a_learner_is_far_behind() {
+    // With a few slots more it counts no votes for the newest ones.
+    let mut cluster = Cluster::start_with(|config| config.learner.window_slots = 8);
+    // More than it fetches without a pause.
+    for number in 0..40 {
+        let value = format!("{number}{}", "x".repeat((1 << 20) - 16));
+        let answer = cluster.client(1).send(&value).unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.json);
+    }
+    let load = Load::start(&cluster, "value", 8);
+    load.wait_for(&cluster, 50);
+    let delivered =
+        |cluster: &Cluster, learner: &str| cluster.view_logs(learner)?["delivered_index"].as_u64();
+    cluster.kill9("learner2");
+    cluster.wipe("learner2");
+    let goal = delivered(&cluster, "learner1").unwrap();
+    cluster.start_node("learner2");
+    cluster.poll("learner2 has caught up", || {
+        for client in [1, 2] {
+            let read = cluster.client(client).get("/read?limit=1").unwrap();
+            assert_eq!(read.status, 200, "{}", read.json);
+        }
+        delivered(&cluster, "learner2").filter(|index| *index >= goal)
+    });
+    load.wait_for(&cluster, 50);
+    load.finish().check(&cluster.agreed_values(&LEARNERS));
+}
+
+#[test]
 fn an_acceptor_without_its_directory_does_not_vote_and_says_so() {
     let mut cluster = Cluster::start();
     let load = Load::start(&cluster, "value", 4);
