@@ -60,6 +60,7 @@ impl Subject {
                 report: Duration::from_millis(100),
                 checkpoint_indices: 10_000,
                 prompt_bytes: 32 << 20,
+                kept_bytes_max: 128 << 20,
             },
         };
         let log = Log::new(LIMITS);

@@ -95,6 +95,8 @@ impl World {
                 report: options.heartbeat * 2,
                 checkpoint_indices: options.checkpoint_indices,
                 prompt_bytes: options.prompt_bytes,
+                kept_bytes_max: usize::try_from(options.journal_bytes_max / 2)
+                    .unwrap_or(usize::MAX),
             },
         };
         let known = self.known_to(me.node());

@@ -39,16 +39,16 @@ fn whatever_happens_to_any_node_every_answer_stays_true() {
     let names = cluster.names();
     let learners = cluster.names_of(Role::Learner);
     let mut hurt: Vec<(String, Harm)> = Vec::new();
-    // A learner that lost its directory, until it has delivered through the index that the other
-    // one had then: others are hurt and healed meanwhile, among them those it learns from.
+    // A learner that lost its directory, until it has on disk all that the other one had then:
+    // others are hurt and healed meanwhile, among them those it learns from.
     let mut refilled: Option<(String, u64)> = None;
     let began = Instant::now();
     while began.elapsed() < TROUBLE {
         // Up to four at once, so that now and then there is no quorum, no leader or no learner.
         let well: Vec<&String> =
             names.iter().filter(|name| hurt.iter().all(|(it, _)| it != *name)).collect();
-        refilled.take_if(|(name, index)| {
-            well.contains(&&*name) && delivered(&cluster, name).is_some_and(|it| it >= *index)
+        refilled.take_if(|(name, slot)| {
+            well.contains(&&*name) && durable_slot(&cluster, name).is_some_and(|it| it >= *slot)
         });
         if hurt.len() < 4 && chance.random_bool(0.6) {
             let name = (*well.choose(&mut chance).unwrap()).clone();
@@ -68,13 +68,13 @@ fn whatever_happens_to_any_node_every_answer_stays_true() {
                 Harm::Terminate => drop(cluster.terminate(&name)),
                 Harm::Freeze => cluster.pause(&name),
                 Harm::Wipe => {
-                    let kept_by = learners.iter().find(|other| **other != name).unwrap();
-                    let index = cluster.poll("the other learner tells how far it is", || {
-                        delivered(&cluster, kept_by)
-                    });
-                    refilled = Some((name.clone(), index));
                     cluster.kill9(&name);
                     cluster.wipe(&name);
+                    let other = learners.iter().find(|other| **other != name).unwrap();
+                    let slot = cluster.poll("the other learner tells what it has", || {
+                        durable_slot(&cluster, other)
+                    });
+                    refilled = Some((name.clone(), slot));
                 }
             }
             hurt.push((name, harm));
@@ -122,9 +122,9 @@ async fn read_what_was_written(writer: Caller, reader: Caller, stop: Arc<AtomicB
     read
 }
 
-/// The highest index that a learner has delivered.
-fn delivered(cluster: &Cluster, learner: &str) -> Option<u64> {
-    cluster.view_logs(learner)?["delivered_index"].as_u64()
+/// The slot through which a learner has everything on disk.
+fn durable_slot(cluster: &Cluster, learner: &str) -> Option<u64> {
+    cluster.view_logs(learner)?["durable_slot"].as_u64()
 }
 
 fn heal(cluster: &mut Cluster, name: &str, harm: Harm) {

@@ -552,6 +552,7 @@ impl App {
     ) -> Result<Response<Body>, Option<LearnerId>> {
         let gateway = self.roles.gateway.as_ref().ok_or(None)?;
         let learner = nearest_learner(&self.shared).ok_or(None)?;
+        let is_newest = reading.from.is_none();
         let asked = gateway.ask(|reply| Call::Read(learner, reading, reply));
         match tokio::time::timeout(HEDGE.min(timeout / 2), asked).await {
             Ok(Some(Some(body))) => {
@@ -561,8 +562,10 @@ impl App {
                 }
                 Ok(response)
             }
-            Ok(None) => Err(None),
-            Ok(Some(None)) | Err(_) => Err(Some(learner)),
+            // The newest values are in memory: it cannot serve now. Others are read from its disk.
+            Ok(Some(None)) if is_newest => Err(Some(learner)),
+            Ok(Some(None) | None) => Err(None),
+            Err(_) => Err(Some(learner)),
         }
     }
 
@@ -579,8 +582,9 @@ impl App {
         self.ask_learners_but(None, ask, is_final).await
     }
 
-    /// Asks one learner, and after a short while without an answer the next one beside it; `slow`
-    /// comes last. Returns the first answer that `is_final`, or else the last one there was.
+    /// Asks one learner, and after a short while without an answer the next one beside it; of those
+    /// that can be reached `slow` comes last. Returns the first answer that `is_final`, or else the
+    /// last one there was.
     async fn ask_learners_but<T, F>(
         &self,
         slow: Option<LearnerId>,
@@ -591,9 +595,7 @@ impl App {
         T: Send + 'static,
         F: Future<Output = Option<T>> + Send + 'static,
     {
-        let mut learners = learners(&self.shared);
-        learners.sort_by_key(|(learner, _)| Some(*learner) == slow);
-        let mut learners = learners.into_iter().peekable();
+        let mut learners = learners(&self.shared, slow).into_iter().peekable();
         let mut asked = JoinSet::new();
         let mut last = None;
         loop {
@@ -633,8 +635,9 @@ impl App {
     }
 }
 
-/// The learners to ask, one that can be reached first; gateways begin with different ones.
-fn learners(shared: &Shared) -> Vec<(LearnerId, Address)> {
+/// The learners to ask: first those that can be reached, and of them `slow` last. Gateways begin
+/// with different ones.
+fn learners(shared: &Shared, slow: Option<LearnerId>) -> Vec<(LearnerId, Address)> {
     let directory = shared.peers.directory();
     let mut learners: Vec<(LearnerId, Address)> = directory
         .borrow()
@@ -644,7 +647,8 @@ fn learners(shared: &Shared) -> Vec<(LearnerId, Address)> {
     let turn = usize::from(shared.me.id.get()) % learners.len().max(1);
     learners.rotate_left(turn);
     let can_be_reached = shared.reachable_learners();
-    learners.sort_by_key(|(learner, _)| !can_be_reached.contains(learner));
+    learners
+        .sort_by_key(|(learner, _)| (!can_be_reached.contains(learner), Some(*learner) == slow));
     learners
 }
 
@@ -675,7 +679,7 @@ pub(super) async fn restore_responses(shared: Arc<Shared>, gateway: GatewayHandl
     for attempt in 0..60_u32 {
         // One may lag; what was answered, one of them has delivered.
         let mut furthest: Option<Vec<gateway::Response>> = None;
-        for (_, address) in learners(&shared) {
+        for (_, address) in learners(&shared, None) {
             let Ok(reply) = shared.http.get(&address, &path, RETRY * 5).await else { continue };
             if reply.status != StatusCode::OK {
                 continue;

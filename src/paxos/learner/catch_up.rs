@@ -19,8 +19,7 @@ const FILLS_DOUBLED: u32 = 3;
 /// writers have the machines of both learners for most of the time.
 const PAUSE_FACTOR: u32 = 11;
 
-/// All pauses of one lag together. The acceptors keep for this learner what is written meanwhile,
-/// and refuse to keep more at some time.
+/// All pauses of one lag together.
 const PAUSED_MAX: Duration = Duration::from_secs(30);
 
 /// What this learner lacks, and what it does about it.
@@ -56,6 +55,8 @@ struct Pace {
     page_at: Instant,
     /// Bytes of what the leader sent since then.
     live_bytes: usize,
+    /// Bytes of what it sent before.
+    kept_bytes: usize,
     /// When the next page is to be asked for, and of whom; `None` while nothing is held back.
     next_page: Option<(Instant, LearnerId)>,
     /// How long pages were held back.
@@ -69,25 +70,30 @@ impl Pace {
             asked_at: now,
             page_at: now,
             live_bytes: 0,
+            kept_bytes: 0,
             next_page: None,
             paused: Duration::ZERO,
         }
     }
 
     /// How long the next page is held back after one of so many bytes: not at all where the lag is
-    /// short, or nobody writes; and never so long that more than half as much is written as is
-    /// fetched.
+    /// short, or nobody writes, or it has lasted long; and never so long that more than half as
+    /// much is written as is fetched.
     fn pause_after(&mut self, bytes: usize, now: Instant, settings: &LearnerSettings) -> Duration {
         let live_bytes = std::mem::take(&mut self.live_bytes);
         let live_for = now.since(std::mem::replace(&mut self.page_at, now));
         self.fetched_bytes = self.fetched_bytes.saturating_add(bytes);
+        self.kept_bytes = self.kept_bytes.saturating_add(live_bytes);
         let is_short = self.fetched_bytes <= settings.prompt_bytes;
-        if is_short || live_bytes == 0 || self.paused >= PAUSED_MAX {
+        if is_short || live_bytes == 0 || self.kept_bytes > settings.kept_bytes_max {
             return Duration::ZERO;
         }
         let took = now.since(self.asked_at);
         let until_half = scaled(live_for, bytes, live_bytes.saturating_mul(2));
-        let pause = (took * PAUSE_FACTOR).min(settings.resend).min(until_half.saturating_sub(took));
+        let pause = (took * PAUSE_FACTOR)
+            .min(settings.resend)
+            .min(until_half.saturating_sub(took))
+            .min(PAUSED_MAX.saturating_sub(self.paused));
         self.paused += pause;
         pause
     }

@@ -66,6 +66,9 @@ pub struct LearnerSettings {
     /// Bytes of another learner's log that are fetched without a pause; a longer lag is made up
     /// with pauses from then on.
     pub prompt_bytes: usize,
+    /// Bytes that may be written while a lag is made up with pauses: the acceptors keep them for
+    /// this learner, and at some time have no more room.
+    pub kept_bytes_max: usize,
 }
 
 /// What a learner can be told.

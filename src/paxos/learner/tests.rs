@@ -339,6 +339,27 @@ fn pauses_come_to_an_end() {
 }
 
 #[test]
+fn pauses_end_before_the_acceptors_have_no_room_for_what_is_written() {
+    let mut lab = Lab::formed();
+    lab.tell(trimmed_votes(4, 900));
+    let kept_bytes_max = 4 * value(2).len();
+    lab.step(Input::Settings(LearnerSettings { kept_bytes_max, ..config().settings }));
+    lab.pass(GAP + 1);
+    lab.tell(entries_of(8, 1..=20, 900));
+    let mut pauses = 0;
+    for page in 2..12 {
+        lab.pass(RESEND - 1);
+        lab.tell(proposed(1_000 + page));
+        let more = lab.tell(entries_of(8, 10 * page + 1..=10 * page + 10, 900));
+        if pages_asked(&more).is_empty() {
+            pauses += 1;
+            lab.pass(RESEND);
+        }
+    }
+    assert_eq!(pauses, 4);
+}
+
+#[test]
 fn a_page_that_is_held_back_is_asked_for_when_the_settings_change() {
     let mut lab = Lab::formed();
     lab.tell(trimmed_votes(4, 90));
@@ -855,6 +876,7 @@ fn config() -> LearnerConfig {
             report: Duration::from_millis(REPORT),
             checkpoint_indices: CHECKPOINT,
             prompt_bytes: PROMPT_BYTES,
+            kept_bytes_max: 1 << 20,
         },
     }
 }
