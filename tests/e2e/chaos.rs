@@ -48,7 +48,8 @@ fn whatever_happens_to_any_node_every_answer_stays_true() {
         let well: Vec<&String> =
             names.iter().filter(|name| hurt.iter().all(|(it, _)| it != *name)).collect();
         refilled.take_if(|(name, slot)| {
-            well.contains(&&*name) && durable_slot(&cluster, name).is_some_and(|it| it >= *slot)
+            well.contains(&&*name)
+                && cluster.number(name, "durable_slot").is_some_and(|it| it >= *slot)
         });
         if hurt.len() < 4 && chance.random_bool(0.6) {
             let name = (*well.choose(&mut chance).unwrap()).clone();
@@ -72,7 +73,7 @@ fn whatever_happens_to_any_node_every_answer_stays_true() {
                     cluster.wipe(&name);
                     let other = learners.iter().find(|other| **other != name).unwrap();
                     let slot = cluster.poll("the other learner tells what it has", || {
-                        durable_slot(&cluster, other)
+                        cluster.number(other, "durable_slot")
                     });
                     refilled = Some((name.clone(), slot));
                 }
@@ -120,11 +121,6 @@ async fn read_what_was_written(writer: Caller, reader: Caller, stop: Arc<AtomicB
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     read
-}
-
-/// The slot through which a learner has everything on disk.
-fn durable_slot(cluster: &Cluster, learner: &str) -> Option<u64> {
-    cluster.view_logs(learner)?["durable_slot"].as_u64()
 }
 
 fn heal(cluster: &mut Cluster, name: &str, harm: Harm) {

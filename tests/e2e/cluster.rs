@@ -264,6 +264,11 @@ impl Cluster {
         (answer.status == 200).then_some(answer.json)
     }
 
+    /// A number in a node's state; `None` while nobody answers, or it has none.
+    pub(crate) fn number(&self, name: &str, field: &str) -> Option<u64> {
+        self.view_logs(name)?[field].as_u64()
+    }
+
     /// The status and body of a node's `/health`, from its monitor port; `None` while nobody
     /// answers.
     pub(crate) fn health(&self, name: &str) -> Option<(u16, Value)> {
@@ -360,7 +365,7 @@ impl Cluster {
     /// Waits until every acceptor holds what was written: those beyond a quorum are told later.
     pub(crate) fn wait_for_spares(&self) {
         self.poll("every acceptor has the newest slot on disk", || {
-            let slot = |id| self.view_logs(&format!("acceptor{id}"))?["durable_slot"].as_u64();
+            let slot = |id| self.number(&format!("acceptor{id}"), "durable_slot");
             let slots = (1..=3).map(slot).collect::<Option<Vec<u64>>>()?;
             slots.iter().all(|it| *it > 0 && *it == slots[0]).then_some(())
         });

@@ -41,18 +41,16 @@ fn readers_and_writers_go_on_while_a_learner_is_far_behind() {
     }
     let load = Load::start(&cluster, "value", 8);
     load.wait_for(&cluster, 50);
-    let delivered =
-        |cluster: &Cluster, learner: &str| cluster.view_logs(learner)?["delivered_index"].as_u64();
     cluster.kill9("learner2");
     cluster.wipe("learner2");
-    let goal = delivered(&cluster, "learner1").unwrap();
+    let goal = cluster.number("learner1", "delivered_index").unwrap();
     cluster.start_node("learner2");
     cluster.poll("learner2 has caught up", || {
         for client in [1, 2] {
             let read = cluster.client(client).get("/read?limit=1").unwrap();
             assert_eq!(read.status, 200, "{}", read.json);
         }
-        delivered(&cluster, "learner2").filter(|index| *index >= goal)
+        cluster.number("learner2", "delivered_index").filter(|index| *index >= goal)
     });
     load.wait_for(&cluster, 50);
     load.finish().check(&cluster.agreed_values(&LEARNERS));
