@@ -125,10 +125,10 @@ impl App {
             return;
         };
         checks.push(Check::passed("loop"));
-        let behind = status.highest_seen.beyond(status.delivered_slot);
         checks.push(if status.epoch.is_none() {
             Check::failed("epoch", "the cluster is not formed, or no acceptor answers")
-        } else if behind > self.shared.config().learner.window_slots {
+        } else if status.is_far_behind {
+            let behind = status.highest_seen.beyond(status.delivered_slot);
             Check::failed("caught-up", format!("{behind} slots behind"))
         } else {
             Check::passed("caught-up")

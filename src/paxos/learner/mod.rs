@@ -185,6 +185,8 @@ pub struct LearnerStatus {
     pub durable_slot: Slot,
     /// The state hash.
     pub state_hash: u128,
+    /// Whether so much is missing that votes for the newest slots are not even counted.
+    pub is_far_behind: bool,
     /// Whether it has met a learner with another state and serves no more.
     pub diverged: bool,
     /// The highest ballot seen in a vote or heartbeat.
@@ -316,6 +318,7 @@ impl Learner {
             highest_seen: self.catch_up.target.max(self.delivered_slot()),
             durable_slot: self.durable,
             state_hash: self.log.as_ref().map_or(0, Log::hash),
+            is_far_behind: self.is_far_behind(),
             diverged: self.diverged,
             leader: self.leader,
             reads_waiting: self.reads.waiting(),
