@@ -3,10 +3,11 @@
 //! A role hands its answers over sealed, as [`Pending`]; only [`Journal::commit`] opens them, after
 //! the records that they stand on are durable. All that waits is one batch: one contiguous write,
 //! one sync. Batch n+1 is written only after batch n is synced, and from that follows how a journal
-//! is read after a crash: a bad batch with a good one behind it is *damage*, and refused; a bad
-//! last batch is a *torn tail*, which nobody was answered for, and cut.
+//! is read after a crash: a bad batch with a good one behind it, or the header of one, is *damage*,
+//! and refused; a bad last batch is a *torn tail*, which nobody was answered for, and cut.
 //!
-//! Rot of the last batch alone cannot be told from a torn tail. It lies outside of the fault model.
+//! Rot of the last batch alone cannot be told from a torn tail, nor can rot of all from some batch
+//! to the end. They lie outside of the fault model.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod frame;
@@ -679,7 +680,7 @@ pub fn find_batch(
     let sealed = match found {
         Found::Sealed(sealed) => sealed,
         Found::Blank => return Ok(None),
-        Found::Bad(reason) => return Err(JournalError::damaged(position, reason)),
+        Found::Bad(bad) => return Err(JournalError::damaged(position, bad.reason)),
     };
     if sealed.stamp.generation != position.generation {
         let reason = format!("this batch is of segment {}", sealed.stamp.generation);

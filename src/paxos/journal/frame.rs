@@ -55,8 +55,25 @@ pub(super) enum Found {
     Sealed(Sealed),
     /// Nothing: zeros, or too little room for a header.
     Blank,
-    /// Bytes that are no frame, and why.
-    Bad(&'static str),
+    /// Bytes that are no frame.
+    Bad(Bad),
+}
+
+/// Bytes that are no frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Bad {
+    pub(super) reason: &'static str,
+    /// What the header says, where there is one.
+    stamp: Option<Stamp>,
+}
+
+/// Where what proves that a batch once stood before it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Behind {
+    /// A whole frame.
+    Whole { offset: u64 },
+    /// A frame of which the header alone is known.
+    Torn { offset: u64, sequence: u64 },
 }
 
 /// Why a whole frame holds no records.
@@ -166,7 +183,7 @@ impl<F: FnMut(u64, usize) -> Result<Bytes, StorageError>> Window<F> {
             return Ok(Found::Blank);
         }
         if !header.starts_with(&MAGIC) {
-            return Ok(Found::Bad("no header of a batch"));
+            return Ok(Found::Bad(Bad { reason: "no header of a batch", stamp: None }));
         }
         header.advance(MAGIC.len());
         let crc = header.get_u32_le();
@@ -178,34 +195,50 @@ impl<F: FnMut(u64, usize) -> Result<Bytes, StorageError>> Window<F> {
             floor: Generation::new(header.get_u64_le()),
         };
         let Ok(length) = usize::try_from(length) else {
-            return Ok(Found::Bad("an impossible length"));
+            return Ok(Found::Bad(Bad { reason: "an impossible length", stamp: None }));
         };
         let frame = self.get(offset, HEADER + length)?;
         let is_whole = frame.len() == HEADER + length
             && (crc32c::crc32c(&frame.slice(CHECKED..)) == crc || planted(Bug::IgnoreChecksum));
         if !is_whole {
-            return Ok(Found::Bad("a wrong checksum"));
+            let stamp = (version == VERSION).then_some(stamp);
+            return Ok(Found::Bad(Bad { reason: "a wrong checksum", stamp }));
         }
         let end = offset + u64::try_from(frame_bytes(length)).unwrap_or(u64::MAX);
         Ok(Found::Sealed(Sealed { stamp, version, payload: frame.slice(HEADER..), end }))
     }
 
-    /// The offset of the first whole frame from `offset` on that bears `generation` or a later one,
+    /// The first frame from `offset` on that proves that a batch is lost which stood at `offset`,
     /// and the offset of the end of the file.
+    ///
+    /// A whole frame of `generation` or a later one does. A torn one does when it comes after the
+    /// batch numbered `expected`, the one that should stand at `offset`: that was synced before the
+    /// torn one was begun.
     pub(super) fn search(
         &mut self,
         mut offset: u64,
         generation: Generation,
-    ) -> Result<(Option<u64>, u64), StorageError> {
+        expected: Option<u64>,
+    ) -> Result<(Option<Behind>, u64), StorageError> {
         loop {
             let piece = self.get(offset, self.piece)?;
-            for (aligned, word) in (offset..).step_by(ALIGNMENT).zip(piece.chunks(ALIGNMENT)) {
-                if word.starts_with(&MAGIC)
-                    && let Found::Sealed(found) = self.examine(aligned)?
-                    && found.stamp.generation >= generation
-                {
-                    return Ok((Some(aligned), aligned));
+            for (offset, word) in (offset..).step_by(ALIGNMENT).zip(piece.chunks(ALIGNMENT)) {
+                if !word.starts_with(&MAGIC) {
+                    continue;
                 }
+                let behind = match self.examine(offset)? {
+                    Found::Sealed(found) if found.stamp.generation >= generation => {
+                        Behind::Whole { offset }
+                    }
+                    Found::Bad(Bad {
+                        stamp: Some(Stamp { generation: its, sequence, .. }),
+                        ..
+                    }) if its == generation && expected.is_some_and(|it| sequence > it) => {
+                        Behind::Torn { offset, sequence }
+                    }
+                    Found::Sealed(_) | Found::Blank | Found::Bad(_) => continue,
+                };
+                return Ok((Some(behind), offset));
             }
             offset += u64::try_from(piece.len()).unwrap_or(u64::MAX);
             if piece.len() < self.piece {

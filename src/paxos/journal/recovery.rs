@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::frame::{Found, Sealed, WINDOW, Window};
+use super::frame::{Bad, Behind, Found, Sealed, WINDOW, Window};
 use super::{
     Extent, FIRST_READ, Generation, Journal, JournalError, Position, SegmentInfo, Staged, Storage,
     StorageError,
@@ -160,9 +160,7 @@ impl Past {
         if stamp.generation != position.generation {
             return Err(format!("a batch of segment {} stands in its place", stamp.generation));
         }
-        let first = position.generation == Generation::FIRST && position.offset == 0;
-        let expected = if first { Some(1) } else { self.sequence.map(|before| before + 1) };
-        if let Some(expected) = expected {
+        if let Some(expected) = self.expected(position) {
             let follows = stamp.sequence == expected || self.skipped && stamp.sequence > expected;
             if !follows {
                 return Err(format!("batch {expected} is lost: this is batch {}", stamp.sequence));
@@ -175,6 +173,13 @@ impl Past {
         self.skipped = skipping;
         self.floor = Some(stamp.floor);
         Ok(())
+    }
+
+    /// The sequence of the batch at `position`, or the least that it can have where batches were
+    /// skipped.
+    fn expected(&self, position: Position) -> Option<u64> {
+        let first = position.generation == Generation::FIRST && position.offset == 0;
+        if first { Some(1) } else { self.sequence.map(|before| before + 1) }
     }
 
     /// Checks a record against the ones before it, and remembers it.
@@ -236,7 +241,7 @@ impl<V: FnMut(Position, Record) -> Result<(), String>> Replay<V> {
         match found {
             Found::Sealed(sealed) => self.take(position, &sealed, true),
             Found::Blank => Err(JournalError::damaged(position, "the segment is empty")),
-            Found::Bad(reason) => Err(JournalError::damaged(position, reason)),
+            Found::Bad(bad) => Err(JournalError::damaged(position, bad.reason)),
         }
     }
 
@@ -303,17 +308,25 @@ impl<V: FnMut(Position, Record) -> Result<(), String>> Replay<V> {
                     position.offset = sealed.end;
                 }
                 Found::Blank => break None,
-                Found::Bad(reason) => break Some(reason),
+                Found::Bad(Bad { reason, .. }) => break Some(reason),
             }
         };
+        let expected = self.past.expected(position).filter(|_| !self.past.skipped);
         let (behind, file_end) = window
-            .search(position.offset, generation)
+            .search(position.offset, generation, expected)
             .map_err(JournalError::storage("read a segment", position))?;
         if let Some(behind) = behind
             && !planted(Bug::CutTheMiddle)
         {
             let what = bad.unwrap_or("no batch");
-            let reason = format!("{what}, and yet a good batch stands behind it at {behind}");
+            let reason = match behind {
+                Behind::Whole { offset } => {
+                    format!("{what}, and yet a good batch stands behind it at {offset}")
+                }
+                Behind::Torn { offset, sequence } => format!(
+                    "{what}, and a batch is lost here: a torn one at {offset} is number {sequence}"
+                ),
+            };
             return Err(JournalError::damaged(position, reason));
         }
         Ok(End { position, bad, length: file_end })

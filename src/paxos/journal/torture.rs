@@ -209,6 +209,35 @@ fn damage_before_the_last_batch_is_refused_and_located() {
 }
 
 #[test]
+fn a_torn_batch_whose_header_is_there_tells_that_the_one_before_it_is_lost() {
+    let mut journal = fresh(MemoryStorage::new(SEGMENT));
+    let (mut inside, mut across) = (0, 0);
+    let mut last: Option<Position> = None;
+    for slot in 1..=12 {
+        let before = journal.storage.crashed();
+        let positions;
+        (journal, positions) = journal.append(&[vote(slot, 90)], || summary(slot)).unwrap();
+        let Some(lost) = last.replace(positions[0]) else { continue };
+        let torn = before.torn(&journal.storage, |byte| byte < HEADER);
+        assert!(reopen(torn.clone()).is_ok(), "slot {slot}: a torn batch alone is cut");
+        let at = usize::try_from(lost.offset).unwrap();
+        let mut zeroed = torn.clone();
+        zeroed.bytes_of(lost.generation.get())[at..][..HEADER].fill(0);
+        let mut rotten = torn;
+        rotten.bytes_of(lost.generation.get())[at + HEADER] ^= 1;
+        for harmed in [zeroed, rotten] {
+            let error = reopen(harmed).unwrap_err();
+            assert!(
+                matches!(error, JournalError::Damaged { .. }),
+                "slot {slot}: an answered vote is gone: {error}"
+            );
+        }
+        if lost.generation == positions[0].generation { inside += 1 } else { across += 1 }
+    }
+    assert!(inside > 3 && across > 1, "{inside}, {across}");
+}
+
+#[test]
 fn a_missing_segment_is_refused() {
     let (storage, _) = recorded(MemoryStorage::new(SEGMENT));
     for missing in [1, 2] {
