@@ -212,12 +212,12 @@ fn damage_before_the_last_batch_is_refused_and_located() {
 fn a_torn_batch_whose_header_is_there_tells_that_the_one_before_it_is_lost() {
     let mut journal = fresh(MemoryStorage::new(SEGMENT));
     let (mut inside, mut across) = (0, 0);
-    let mut last: Option<Position> = None;
+    let mut newest: Option<Position> = None;
     for slot in 1..=12 {
         let before = journal.storage.crashed();
         let positions;
         (journal, positions) = journal.append(&[vote(slot, 90)], || summary(slot)).unwrap();
-        let Some(lost) = last.replace(positions[0]) else { continue };
+        let Some(lost) = newest.replace(positions[0]) else { continue };
         let torn = before.torn(&journal.storage, |byte| byte < HEADER);
         assert!(reopen(torn.clone()).is_ok(), "slot {slot}: a torn batch alone is cut");
         let at = usize::try_from(lost.offset).unwrap();
