@@ -30,10 +30,10 @@ pub enum Call {
         key: Option<IdempotencyKey>,
         /// How long the caller waits.
         timeout: Duration,
-        /// Told at once.
-        named: oneshot::Sender<Result<Name, Full>>,
-        /// Told when it is known, or the time is up; absent for a caller who does not wait.
-        done: Option<oneshot::Sender<Answer>>,
+        /// Whether it waits for the outcome; else it is answered at once.
+        wait: bool,
+        /// The answer.
+        told: oneshot::Sender<Result<Told, Full>>,
     },
     /// Ask this learner for a few values. Told them as JSON, or nothing where HTTP must do.
     Read(LearnerId, Reading, oneshot::Sender<Option<Bytes>>),
@@ -54,6 +54,15 @@ pub enum Call {
     Restore(Vec<Response>),
     /// What does it look like?
     Status(oneshot::Sender<GatewayStatus>),
+}
+
+/// What the caller of a write is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// The name of the request.
+    pub name: Name,
+    /// What became of it; absent for a caller who does not wait.
+    pub answer: Option<Answer>,
 }
 
 /// Why a command was not taken. Certainly not applied.
@@ -130,9 +139,27 @@ const INPUTS_PER_TURN: usize = 1024;
 /// A request whose outcome is open.
 #[derive(Debug)]
 struct Open {
-    done: Option<oneshot::Sender<Answer>>,
+    waiter: Option<Waiter>,
     values: Vec<Bytes>,
     since: Instant,
+}
+
+/// One who waits for an outcome.
+#[derive(Debug)]
+enum Waiter {
+    Write(oneshot::Sender<Result<Told, Full>>),
+    Cancel(oneshot::Sender<Answer>),
+}
+
+impl Waiter {
+    fn answer(self, name: Name, answer: Answer) {
+        match self {
+            Self::Write(told) => {
+                super::answer(told, Ok(Told { name, answer: Some(answer) }));
+            }
+            Self::Cancel(done) => super::answer(done, answer),
+        }
+    }
 }
 
 struct Task {
@@ -285,20 +312,27 @@ impl Task {
 
     fn on_call(&mut self, now: Instant, call: Call) {
         match call {
-            Call::Send { values, key, timeout, named, done } => {
-                let submitted = self.submit(now, &values, key, timeout);
-                if let Ok(name) = submitted {
-                    self.newest = Some(name);
-                    self.open_bytes += bytes_of(&values);
-                    self.open.insert(name, Open { done, values, since: now });
+            Call::Send { values, key, timeout, wait, told } => {
+                match self.submit(now, &values, key, timeout) {
+                    Ok(name) => {
+                        let waiter = if wait {
+                            Some(Waiter::Write(told))
+                        } else {
+                            super::answer(told, Ok(Told { name, answer: None }));
+                            None
+                        };
+                        self.newest = Some(name);
+                        self.open_bytes += bytes_of(&values);
+                        self.open.insert(name, Open { waiter, values, since: now });
+                    }
+                    Err(full) => super::answer(told, Err(full)),
                 }
-                super::answer(named, submitted);
             }
             Call::Cancel { target, timeout, done } => {
                 match self.client.cancel(now, target, now + timeout) {
                     Ok(name) => {
-                        let done = Some(done);
-                        self.open.insert(name, Open { done, values: Vec::new(), since: now });
+                        let waiter = Some(Waiter::Cancel(done));
+                        self.open.insert(name, Open { waiter, values: Vec::new(), since: now });
                     }
                     Err(_) => super::answer(done, Answer::Unknown { reason: None }),
                 }
@@ -356,9 +390,9 @@ impl Task {
     fn done(&mut self, id: Name, answer: Answer) {
         let now = self.shared.clock.now();
         if let Some(open) = self.open.get_mut(&id) {
-            if let Some(done) = open.done.take() {
+            if let Some(waiter) = open.waiter.take() {
                 self.shared.metrics.commit(now.since(open.since), &answer);
-                super::answer(done, answer.clone());
+                waiter.answer(id, answer.clone());
             }
             // An unknown outcome is corrected later: its values are kept until then. A cancellation
             // has none; nobody corrects it.
@@ -410,6 +444,17 @@ impl Task {
         let is_known = self.responses.iter().any(|known| known.index == response.index);
         if !is_known && self.responses.len() < self.shared.config().client.responses_kept {
             self.responses.push_front(response);
+        }
+    }
+}
+
+impl Drop for Task {
+    /// Of what is still open, an attempt may be under way.
+    fn drop(&mut self) {
+        for (name, open) in std::mem::take(&mut self.open) {
+            if let Some(waiter) = open.waiter {
+                waiter.answer(name, Answer::Unknown { reason: None });
+            }
         }
     }
 }

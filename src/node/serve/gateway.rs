@@ -24,7 +24,7 @@ use crate::http::body::{is_ndjson, json as json_answer, json_bytes};
 use crate::http::{Address, Body, HttpClient, Outcome, Problem, Query, QuorumState};
 use crate::node::Shared;
 use crate::node::clock::date_time;
-use crate::node::gateway::{self, Call, Full as TooMany, GatewayHandle, RequestState};
+use crate::node::gateway::{self, Call, Full as TooMany, GatewayHandle, RequestState, Told};
 use crate::paxos::client::Answer as Said;
 use crate::paxos::log::Settled;
 use crate::paxos::message::{Handback, Reading};
@@ -164,9 +164,7 @@ struct NotifyBody<'a> {
 /// A write in the hands of the gateway: its place among the others is fixed.
 #[derive(Debug)]
 pub(super) struct Submitted {
-    named: oneshot::Receiver<Result<Name, TooMany>>,
-    said: oneshot::Receiver<Said>,
-    wait: bool,
+    told: oneshot::Receiver<Result<Told, TooMany>>,
     is_list: bool,
 }
 
@@ -289,14 +287,12 @@ impl App {
     pub(super) async fn submit(&self, write: Write) -> Result<Submitted, Problem> {
         let gateway = self.gateway()?;
         let timeout = self.patience(write.timeout_ms);
-        let (named, name) = oneshot::channel();
-        let (done, said) = oneshot::channel();
-        let done = write.wait.then_some(done);
-        let call = Call::Send { values: write.values, key: write.key, timeout, named, done };
-        if !gateway.tell(call).await {
+        let Write { values, key, wait, is_list, .. } = write;
+        let (tell, told) = oneshot::channel();
+        if !gateway.tell(Call::Send { values, key, timeout, wait, told: tell }).await {
             return Err(stopping());
         }
-        Ok(Submitted { named: name, said, wait: write.wait, is_list: write.is_list })
+        Ok(Submitted { told, is_list })
     }
 
     /// How long the caller of a write waits, who named `timeout_ms` or nothing.
@@ -311,18 +307,18 @@ impl App {
         submitted: Submitted,
         status: &'static str,
     ) -> Result<Written, Problem> {
-        let Submitted { named, said, wait, is_list } = submitted;
-        let name = named.await.map_err(|_| stopping())?.map_err(|full| {
+        let Submitted { told, is_list } = submitted;
+        let Told { name, answer } = told.await.map_err(|_| stopping())?.map_err(|full| {
             Problem::too_many_requests("Too many requests in flight", RETRY)
                 .detail(full.to_string())
         })?;
-        if !wait {
-            let body = AcceptedBody { request_id: name.to_string(), status: "accepted" };
-            return Ok(Written::Accepted(body));
+        match answer {
+            Some(said) => self.written(name, said, status, is_list).await.map(Written::Delivered),
+            None => {
+                let body = AcceptedBody { request_id: name.to_string(), status: "accepted" };
+                Ok(Written::Accepted(body))
+            }
         }
-        // Where the gateway stops before it can tell, an attempt may still be under way.
-        let said = said.await.unwrap_or(Said::Unknown { reason: None });
-        self.written(name, said, status, is_list).await.map(Written::Delivered)
     }
 
     async fn written(
