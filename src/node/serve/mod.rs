@@ -6,6 +6,9 @@ mod gateway;
 mod learner;
 mod lines;
 mod proposer;
+mod reads;
+mod requests;
+mod responses;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -153,7 +156,7 @@ pub fn start(app: App, listeners: Listeners, tracker: &TaskTracker) -> anyhow::R
     let role = app.shared.me.role;
     let closing = app.shared.closing.clone();
     if let (Some(gateway), Role::Client) = (&app.roles.gateway, role) {
-        let restore = gateway::restore_responses(app.shared.clone(), gateway.clone());
+        let restore = responses::restore_responses(app.shared.clone(), gateway.clone());
         app.shared.tracker.spawn(restore);
     }
     let api = Api { app: app.clone(), router: api_routes(role)? };
