@@ -1,5 +1,6 @@
 //! The task that owns the learner, and the thread that keeps what it delivers.
 
+mod handle;
 mod keeper;
 mod pages;
 mod tail;
@@ -9,9 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tracing::{error, info, warn};
 
+use self::handle::scan;
+pub use self::handle::{Asker, Call, Found, LearnerHandle, Plan, Search, TooManyReads};
 use self::keeper::Keeper;
 pub(in crate::node) use self::pages::page;
 use self::pages::{Pages, short};
@@ -19,240 +22,13 @@ use self::tail::Tail;
 use super::Shared;
 use super::inbox::{Input, Received};
 use crate::config::Config;
-use crate::paxos::journal::{Generation, JournalError, Position};
-use crate::paxos::learner::{
-    self, Effect, Learner, LearnerConfig, LearnerSettings, LearnerStatus, ReadToken,
-};
+use crate::paxos::journal::JournalError;
+use crate::paxos::learner::{self, Effect, Learner, LearnerConfig, LearnerSettings, ReadToken};
 use crate::paxos::log::Lookup;
 use crate::paxos::message::{Accepted, Outbound, Page, Question, Reading, ToClient, ToLearner};
-use crate::paxos::store::{Entry, Mark, Store, StoredEntry, ValueAt};
+use crate::paxos::store::{Entry, Mark, Store, StoredEntry};
 use crate::storage::{Directory, Identity, Reader};
-use crate::types::{Ballot, Index, Instant, LearnerId, Name, NodeId, Role, Slot};
-
-/// What the rest of the node asks of the learner.
-#[derive(Debug)]
-pub enum Call {
-    /// Values, once the read may be served.
-    Read(Reading, Asker),
-    /// What is known of a name, once everything answered before is delivered.
-    LookUp(Name, oneshot::Sender<Result<Lookup, TooManyReads>>),
-    /// Where is everything that was delivered?
-    Search(oneshot::Sender<Search>),
-    /// Somebody says that an acceptor voted: ask that acceptor.
-    Hint(crate::types::AcceptorId),
-    /// What does it look like?
-    Status(oneshot::Sender<LearnerStatus>),
-    /// Delivered slots for another learner were read from the disk.
-    Entries(LearnerId, Vec<Accepted>),
-}
-
-/// Who waits for values.
-#[derive(Debug)]
-pub enum Asker {
-    /// An HTTP handler, which is told where they are.
-    Handler(oneshot::Sender<Result<Plan, TooManyReads>>),
-    /// A gateway, over its link.
-    Gateway {
-        /// Which.
-        gateway: NodeId,
-        /// Its number for the question.
-        number: u64,
-    },
-}
-
-/// As many reads wait as may; nothing was done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TooManyReads;
-
-/// Where everything is that was delivered.
-#[derive(Debug, Clone)]
-pub struct Search {
-    /// Where on disk, ascending.
-    marks: Vec<Mark>,
-    /// Everything through this slot is on disk.
-    durable: Slot,
-    /// What memory holds, oldest first.
-    tail: Vec<Arc<StoredEntry>>,
-}
-
-/// What the delivered slots tell of a command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Found {
-    /// Its values stand at these indices.
-    Applied {
-        /// The first.
-        first: Index,
-        /// The last.
-        last: Index,
-        /// The slot that carried it.
-        slot: Slot,
-        /// The ballot it was chosen under.
-        ballot: Ballot,
-    },
-    /// It was chosen, and applied nothing.
-    Skipped,
-    /// It was not chosen.
-    Absent,
-}
-
-impl Found {
-    fn is_applied(self) -> bool {
-        matches!(self, Self::Applied { .. })
-    }
-
-    /// A retry may have been chosen a second time, and then applied nothing.
-    fn or(self, other: Self) -> Self {
-        if other == Self::Absent { self } else { other }
-    }
-}
-
-/// Where the values of an answer are.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    /// Whether every write is seen that was answered before the read.
-    pub linearizable: bool,
-    /// The first index wanted; one beyond the last delivered when there is none.
-    pub from: Index,
-    /// The index after the last one wanted.
-    pub until: Index,
-    /// The highest index delivered.
-    pub delivered: Index,
-    /// Where on disk to begin, when memory does not hold all of it.
-    pub mark: Option<Mark>,
-    /// What memory holds of it.
-    pub entries: Vec<Arc<StoredEntry>>,
-}
-
-/// The learner, as the rest of the node sees it.
-#[derive(Debug, Clone)]
-pub struct LearnerHandle {
-    /// Where its calls go.
-    pub inbox: mpsc::Sender<Input<ToLearner, Call>>,
-    /// Changes with each delivery, to the highest index.
-    pub delivered: watch::Receiver<Index>,
-    /// Reads what is on disk.
-    pub reader: Reader,
-    /// Why it must not serve; `None` while it may.
-    pub fault: watch::Receiver<Option<String>>,
-    /// Held by the one search that reads the log back.
-    searching: Arc<Semaphore>,
-}
-
-impl Plan {
-    /// The values that memory holds.
-    fn in_memory(&self) -> Vec<ValueAt> {
-        let values = self.entries.iter().flat_map(|entry| entry.values());
-        values.filter(|value| (self.from..self.until).contains(&value.index)).collect()
-    }
-}
-
-impl LearnerHandle {
-    /// Asks the task; `None` while the node stops.
-    pub async fn ask<T>(&self, call: impl FnOnce(oneshot::Sender<T>) -> Call) -> Option<T> {
-        let (reply, answer) = oneshot::channel();
-        self.inbox.send(Input::Call(call(reply))).await.ok()?;
-        answer.await.ok()
-    }
-
-    /// Reads the values of `plan` that memory does not hold, then those it holds. Blocks on the
-    /// disk: call it where that is allowed.
-    ///
-    /// # Errors
-    /// When the log cannot be read back as it was written.
-    pub fn fetch(&self, plan: &Plan) -> Result<Vec<ValueAt>, JournalError> {
-        let mut values = Vec::new();
-        let in_memory = plan.entries.first().map_or(plan.until, |entry| entry.first_index);
-        if let Some(mark) = plan.mark {
-            let until = in_memory.min(plan.until);
-            scan(&self.reader, mark, |entry| {
-                values.extend(entry.values());
-                values.last().is_none_or(|last| last.index.next() < until)
-            })?;
-            values.retain(|value| value.index < until);
-        }
-        values.retain(|value| (plan.from..plan.until).contains(&value.index));
-        values.extend(plan.in_memory());
-        Ok(values)
-    }
-
-    /// Looks for the command whose caller was told `name`, from the newest slots back, because
-    /// people ask about what was lately. One search reads at a time, and the others wait without a
-    /// thread. `None` while the node stops.
-    ///
-    /// # Errors
-    /// When the log cannot be read back as it was written.
-    pub async fn search(&self, name: Name) -> Option<Result<Found, JournalError>> {
-        let turn = self.searching.clone().acquire_owned().await.ok()?;
-        let search = self.ask(Call::Search).await?;
-        let learner = self.clone();
-        let found = tokio::task::spawn_blocking(move || {
-            // Held to the end, even if the caller has gone.
-            let _turn = turn;
-            learner.find(&search, name)
-        });
-        found.await.ok()
-    }
-
-    fn find(&self, search: &Search, name: Name) -> Result<Found, JournalError> {
-        let mut found = Found::Absent;
-        for entry in search.tail.iter().rev() {
-            found = found.or(find_in(entry, name));
-            if found.is_applied() {
-                return Ok(found);
-            }
-        }
-        let mut end = search.tail.first().map_or(search.durable.next(), |entry| entry.slot);
-        for &mark in search.marks.iter().rev() {
-            if found.is_applied() {
-                break;
-            }
-            if mark.slot < end {
-                scan(&self.reader, mark, |entry| {
-                    found = found.or(find_in(&entry, name));
-                    !found.is_applied() && entry.slot.next() < end
-                })?;
-                end = mark.slot;
-            }
-        }
-        Ok(found)
-    }
-}
-
-/// What one slot tells of the command whose caller was told `name`.
-fn find_in(entry: &StoredEntry, name: Name) -> Found {
-    let values = entry.values();
-    let mut of_name =
-        values.iter().filter(|value| value.name.told() == name).map(|value| value.index);
-    if let Some(first) = of_name.next() {
-        let last = of_name.next_back().unwrap_or(first);
-        return Found::Applied { first, last, slot: entry.slot, ballot: entry.ballot };
-    }
-    let is_here = entry.batch.commands().flatten().any(|command| command.name.told() == name);
-    if is_here { Found::Skipped } else { Found::Absent }
-}
-
-/// Reads entries from `mark` on until `visit` has enough, which must come before the log ends.
-fn scan(
-    reader: &Reader,
-    mark: Mark,
-    mut visit: impl FnMut(StoredEntry) -> bool,
-) -> Result<(), JournalError> {
-    let mut position = mark.position;
-    loop {
-        let Some(frame) = reader.find(position)? else {
-            // The segment ends here. What is asked for is durable, so another one follows.
-            let generation = Generation::new(position.generation.get() + 1);
-            position = Position { generation, offset: 0 };
-            continue;
-        };
-        for entry in frame.records.into_iter().filter_map(StoredEntry::from_record) {
-            if entry.slot >= mark.slot && !visit(entry) {
-                return Ok(());
-            }
-        }
-        position = frame.next;
-    }
-}
+use crate::types::{Index, Instant, LearnerId, Role, Slot};
 
 /// The most inputs taken before what they ask for is done.
 const INPUTS_PER_TURN: usize = 1024;
