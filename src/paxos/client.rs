@@ -400,8 +400,13 @@ impl Client {
     ) {
         match message {
             ToClient::Notices { notices, .. } => {
+                // The commands of a slot come together, and are one event.
+                let mut told = None;
                 for notice in notices {
-                    self.on_notice(now, notice, out);
+                    let (slot, ballot) = (notice.slot, notice.ballot);
+                    if self.on_notice(now, notice, out) && told.replace(slot) != Some(slot) {
+                        out.push(Effect::Event(Event::Answered { slot, ballot }));
+                    }
                 }
             }
             ToClient::Refused { proposer, number, names, reason } => {
@@ -467,24 +472,25 @@ impl Client {
         }
     }
 
-    fn on_notice(&mut self, now: Instant, notice: Notice, out: &mut Vec<Effect>) {
+    /// Tells whether a caller is answered.
+    fn on_notice(&mut self, now: Instant, notice: Notice, out: &mut Vec<Effect>) -> bool {
         let sequence = notice.name.sequence;
-        let Some(request) = self.open.get(&sequence) else { return };
+        let Some(request) = self.open.get(&sequence) else { return false };
         if request.session != notice.name.session {
-            return;
+            return false;
         }
         let Notice { slot, ballot, .. } = notice;
         let answer = match notice.outcome {
             Outcome::Refused => {
                 self.on_evicted(now, sequence, out);
-                return;
+                return false;
             }
             Outcome::Opened => {
                 self.state = Session::Open;
                 self.close(sequence);
                 self.send_all();
                 out.push(Effect::Event(Event::SessionOpened));
-                return;
+                return false;
             }
             Outcome::Applied { first, last } => Answer::Applied { first, last, slot, ballot },
             Outcome::Repeated { first, last } => Answer::Repeated { first, last },
@@ -494,7 +500,7 @@ impl Client {
                 Purpose::Resolve { doubted } => {
                     self.close(sequence);
                     self.resolve(doubted, settled, notice, out);
-                    return;
+                    return false;
                 }
                 Purpose::Session | Purpose::Caller { .. } | Purpose::Doubted => {
                     Answer::Settled(settled)
@@ -502,7 +508,7 @@ impl Client {
             },
         };
         self.finish(sequence, answer, out);
-        out.push(Effect::Event(Event::Answered { slot, ballot }));
+        true
     }
 
     /// The cancellation of a doubted command was delivered.

@@ -145,9 +145,9 @@ pub enum Event {
     SessionOpened,
     /// The learners had forgotten this gateway's session; it opens another.
     SessionEvicted,
-    /// A caller was answered.
+    /// The callers of a slot, one or many, were answered.
     Answered {
-        /// The slot that carried the command.
+        /// The slot that carried their commands.
         slot: Slot,
         /// The ballot it was chosen under.
         ballot: Ballot,

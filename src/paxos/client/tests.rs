@@ -128,6 +128,22 @@ fn many_commands_are_one_message_up_to_its_bytes_and_one_always_fits() {
 }
 
 #[test]
+fn the_answers_from_one_slot_are_one_event() {
+    let mut lab = Lab::open();
+    let slots = [50, 50, 51];
+    let notices = slots.map(|number| Notice {
+        name: lab.write("a"),
+        outcome: applied(1),
+        slot: slot(number),
+        ballot: leader_ballot(),
+    });
+    let told = lab.hear(7, ToClient::Notices { learner: learner(7), notices: notices.to_vec() });
+    assert_eq!(done(&told).len(), 3);
+    let answered = |number| Event::Answered { slot: slot(number), ballot: leader_ballot() };
+    assert_eq!(events(&told), [answered(50), answered(51)]);
+}
+
+#[test]
 fn who_is_told_that_there_is_no_room_does_not_send_it_all_again_at_once() {
     let mut lab = Lab::open();
     lab.write("a");
