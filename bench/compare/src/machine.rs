@@ -1,6 +1,7 @@
 //! What machine it was measured on, and how fast its disk really syncs.
 
 use std::fs::{self, File};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -32,6 +33,8 @@ pub(crate) struct Machine {
     pub(crate) sync_us: u64,
     /// The load average of the minute before.
     pub(crate) load_before: f64,
+    /// Whether the packet filter follows connections of the loopback.
+    pub(crate) is_filtered: bool,
 }
 
 impl Machine {
@@ -50,18 +53,23 @@ impl Machine {
             kernel: format!("Linux {}", read("/proc/sys/kernel/osrelease")?.trim()),
             sync_us: sync_us(dir)?,
             load_before: load.context("understand /proc/loadavg")?,
+            is_filtered: is_filtered()?,
         })
     }
 
-    /// What to say where others use the machine too.
-    pub(crate) fn warning(&self) -> Option<String> {
+    /// What makes these figures lower than they could be.
+    pub(crate) fn warnings(&self) -> Vec<String> {
         let load = self.load_before;
-        (load > IDLE_LOAD_MAX).then(|| {
-            format!(
-                "the machine was not idle: its load average was {load:.2} before the start, and \
-                 these figures are lower than they could be"
-            )
-        })
+        let busy = (load > IDLE_LOAD_MAX).then(|| {
+            format!("the machine was not idle: its load average was {load:.2} before the start")
+        });
+        let filtered = self.is_filtered.then(|| {
+            "the packet filter follows every connection of the loopback, as rules of Docker's make \
+             it do, and takes a part of the processors; `unshare --net` makes a network without \
+             rules"
+                .to_owned()
+        });
+        busy.into_iter().chain(filtered).collect()
     }
 }
 
@@ -85,6 +93,16 @@ fn file_system(mounts: &str, path: &Path) -> String {
     // Of two at one place, the later one hides the earlier.
     let nearest = holding.max_by_key(|(at, _)| at.len());
     nearest.map_or_else(|| "unknown".to_owned(), |(_, kind)| kind.to_owned())
+}
+
+/// Whether a connection over the loopback is tracked by the kernel's packet filter.
+fn is_filtered() -> Result<bool> {
+    const TRACKED: &str = "/proc/sys/net/netfilter/nf_conntrack_count";
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("listen on the loopback")?;
+    let address = listener.local_addr().context("ask for the port")?;
+    let _connection = TcpStream::connect(address).context("connect over the loopback")?;
+    // A kernel that cannot track has no such file.
+    Ok(fs::read_to_string(TRACKED).is_ok_and(|count| count.trim() != "0"))
 }
 
 fn sync_us(dir: &Path) -> Result<u64> {
@@ -159,8 +177,11 @@ mod tests {
     fn this_machine_can_be_looked_at() {
         let machine = Machine::look(tempfile::tempdir().unwrap().path()).unwrap();
         assert!(machine.cores > 0 && machine.memory_bytes > 1 << 20, "{machine:?}");
-        let busy = Machine { load_before: 2.0, ..machine.clone() };
-        let idle = Machine { load_before: 0.1, ..machine };
-        assert!(busy.warning().is_some() && idle.warning().is_none());
+        let idle = Machine { load_before: 0.1, is_filtered: false, ..machine };
+        let busy = Machine { load_before: 2.0, ..idle.clone() };
+        let filtered = Machine { is_filtered: true, ..idle.clone() };
+        assert!(idle.warnings().is_empty(), "{:?}", idle.warnings());
+        assert!(busy.warnings()[0].contains("not idle"), "{:?}", busy.warnings());
+        assert!(filtered.warnings()[0].contains("unshare --net"), "{:?}", filtered.warnings());
     }
 }

@@ -118,7 +118,7 @@ fn measure_all(options: &Options) -> Result<Results> {
     };
     println!("logs and figures: {}", dir.display());
     let stale = options.paxosd.is_none().then(|| is_stale(&programs.paxosd)).flatten();
-    for warning in [results.machine.warning(), stale].into_iter().flatten() {
+    for warning in results.machine.warnings().into_iter().chain(stale) {
         println!("warning: {warning}");
     }
     let mut run = Run { programs, dir, systems, cells, results };

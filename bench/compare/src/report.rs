@@ -116,6 +116,15 @@ fn conditions(results: &Results) -> String {
             ),
         ),
         (
+            "Network",
+            if machine.is_filtered {
+                "the loopback, behind a packet filter that follows connections"
+            } else {
+                "the loopback, with no packet filter"
+            }
+            .to_owned(),
+        ),
+        (
             "Connections",
             "HTTP: one a client; gRPC: ten, which all clients share; ZooKeeper: one session a \
              client; spread over paxosd's two gateways, or all three nodes"
@@ -126,10 +135,10 @@ fn conditions(results: &Results) -> String {
     for (name, value) in rows {
         text = format!("{text}| {name} | {value} |\n");
     }
-    match machine.warning() {
-        Some(warning) => format!("{text}\nBeware: {warning}."),
-        None => text.trim_end().to_owned(),
+    for warning in machine.warnings() {
+        text = format!("{text}\nBeware: {warning}.\n");
     }
+    text.trim_end().to_owned()
 }
 
 /// The peers that were measured.

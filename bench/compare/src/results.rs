@@ -216,6 +216,7 @@ pub(crate) mod tests {
             kernel: "Linux 6".to_owned(),
             sync_us: 220,
             load_before: 0.0,
+            is_filtered: false,
         };
         let versions = BTreeMap::from([("etcd".to_owned(), "etcd 3.4.23".to_owned())]);
         let date = "2026-11-27".to_owned();
