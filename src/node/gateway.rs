@@ -391,8 +391,8 @@ impl Task {
         let now = self.shared.clock.now();
         if let Some(open) = self.open.get_mut(&id) {
             if let Some(waiter) = open.waiter.take() {
-                self.shared.metrics.commit(now.since(open.since), &answer);
                 waiter.answer(id, answer.clone());
+                self.shared.metrics.commit(now.since(open.since), &answer);
             }
             // An unknown outcome is corrected later: its values are kept until then. A cancellation
             // has none; nobody corrects it.

@@ -65,8 +65,8 @@ impl Machine {
         });
         let filtered = self.is_filtered.then(|| {
             "the packet filter follows every connection of the loopback, as rules of Docker's make \
-             it do, and takes a part of the processors; `unshare --net` makes a network without \
-             rules"
+             it do, and takes a part of the processors; root can measure without by `unshare --net \
+             sh -c 'ip link set lo up && cargo compare'`"
                 .to_owned()
         });
         busy.into_iter().chain(filtered).collect()

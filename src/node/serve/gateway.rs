@@ -257,6 +257,8 @@ impl App {
         status: &'static str,
     ) -> Result<Written, Problem> {
         let Submitted { told, is_list } = submitted;
+        // Nothing is told only of what was not taken: who waits for what was taken is answered, by
+        // the gateway's end at the latest.
         let Told { name, answer } = told.await.map_err(|_| stopping())?.map_err(|full| {
             Problem::too_many_requests("Too many requests in flight", RETRY)
                 .detail(full.to_string())
