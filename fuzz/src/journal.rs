@@ -268,10 +268,6 @@ fn judge(
     let lost = is_harmed.get(count..).unwrap_or_default();
     assert!(lost.iter().all(|harmed| *harmed), "no good batch is given up");
     assert!(!is_small || lost.len() <= 1, "a small harm costs the last batch at most");
-    let header = |segments, batch| {
-        let frame = frame(segments, batch)?;
-        frame.get(..HEADER).map(<[u8]>::to_vec)
-    };
     let later = written.get(count + 1..).unwrap_or_default();
     assert!(
         later.iter().all(|batch| header(before, batch) != header(&after, batch)),
@@ -297,6 +293,11 @@ fn go_on(disk: &Rc<RefCell<Disk>>, journal: Journal<SimStorage>, found: &[Writte
     let (last, rest) = again.split_last().expect("something was just written");
     assert!(rest.len() == found.len() && is_prefix(rest, found), "what was there is still there");
     assert_eq!((Some(&last.position), &last.records[..]), (positions.first(), &records[..]));
+}
+
+/// The bytes of the header of a batch's frame on a disk.
+fn header<'a>(segments: &'a [(Generation, Vec<u8>)], batch: &Written) -> Option<&'a [u8]> {
+    frame(segments, batch)?.get(..HEADER)
 }
 
 /// The bytes of a batch's frame on a disk.

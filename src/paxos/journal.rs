@@ -680,7 +680,7 @@ pub fn find_batch(
     let sealed = match found {
         Found::Sealed(sealed) => sealed,
         Found::Blank => return Ok(None),
-        Found::Bad(bad) => return Err(JournalError::damaged(position, bad.reason)),
+        Found::Bad { reason, .. } => return Err(JournalError::damaged(position, reason)),
     };
     if sealed.stamp.generation != position.generation {
         let reason = format!("this batch is of segment {}", sealed.stamp.generation);

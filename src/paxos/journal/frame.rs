@@ -55,16 +55,8 @@ pub(super) enum Found {
     Sealed(Sealed),
     /// Nothing: zeros, or too little room for a header.
     Blank,
-    /// Bytes that are no frame.
-    Bad(Bad),
-}
-
-/// Bytes that are no frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Bad {
-    pub(super) reason: &'static str,
-    /// What the header says, where there is one.
-    stamp: Option<Stamp>,
+    /// Bytes that are no frame, why, and what the header says, where there is one.
+    Bad { reason: &'static str, stamp: Option<Stamp> },
 }
 
 /// Where what proves that a batch once stood before it stands.
@@ -183,7 +175,7 @@ impl<F: FnMut(u64, usize) -> Result<Bytes, StorageError>> Window<F> {
             return Ok(Found::Blank);
         }
         if !header.starts_with(&MAGIC) {
-            return Ok(Found::Bad(Bad { reason: "no header of a batch", stamp: None }));
+            return Ok(Found::Bad { reason: "no header of a batch", stamp: None });
         }
         header.advance(MAGIC.len());
         let crc = header.get_u32_le();
@@ -195,14 +187,14 @@ impl<F: FnMut(u64, usize) -> Result<Bytes, StorageError>> Window<F> {
             floor: Generation::new(header.get_u64_le()),
         };
         let Ok(length) = usize::try_from(length) else {
-            return Ok(Found::Bad(Bad { reason: "an impossible length", stamp: None }));
+            return Ok(Found::Bad { reason: "an impossible length", stamp: None });
         };
         let frame = self.get(offset, HEADER + length)?;
         let is_whole = frame.len() == HEADER + length
             && (crc32c::crc32c(&frame.slice(CHECKED..)) == crc || planted(Bug::IgnoreChecksum));
         if !is_whole {
             let stamp = (version == VERSION).then_some(stamp);
-            return Ok(Found::Bad(Bad { reason: "a wrong checksum", stamp }));
+            return Ok(Found::Bad { reason: "a wrong checksum", stamp });
         }
         let end = offset + u64::try_from(frame_bytes(length)).unwrap_or(u64::MAX);
         Ok(Found::Sealed(Sealed { stamp, version, payload: frame.slice(HEADER..), end }))
@@ -230,13 +222,12 @@ impl<F: FnMut(u64, usize) -> Result<Bytes, StorageError>> Window<F> {
                     Found::Sealed(found) if found.stamp.generation >= generation => {
                         Behind::Whole { offset }
                     }
-                    Found::Bad(Bad {
-                        stamp: Some(Stamp { generation: its, sequence, .. }),
-                        ..
-                    }) if its == generation && expected.is_some_and(|it| sequence > it) => {
+                    Found::Bad { stamp: Some(Stamp { generation: its, sequence, .. }), .. }
+                        if its == generation && expected.is_some_and(|due| sequence > due) =>
+                    {
                         Behind::Torn { offset, sequence }
                     }
-                    Found::Sealed(_) | Found::Blank | Found::Bad(_) => continue,
+                    Found::Sealed(_) | Found::Blank | Found::Bad { .. } => continue,
                 };
                 return Ok((Some(behind), offset));
             }

@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::frame::{Bad, Behind, Found, Sealed, WINDOW, Window};
+use super::frame::{Behind, Found, Sealed, WINDOW, Window};
 use super::{
     Extent, FIRST_READ, Generation, Journal, JournalError, Position, SegmentInfo, Staged, Storage,
     StorageError,
@@ -241,7 +241,7 @@ impl<V: FnMut(Position, Record) -> Result<(), String>> Replay<V> {
         match found {
             Found::Sealed(sealed) => self.take(position, &sealed, true),
             Found::Blank => Err(JournalError::damaged(position, "the segment is empty")),
-            Found::Bad(bad) => Err(JournalError::damaged(position, bad.reason)),
+            Found::Bad { reason, .. } => Err(JournalError::damaged(position, reason)),
         }
     }
 
@@ -308,7 +308,7 @@ impl<V: FnMut(Position, Record) -> Result<(), String>> Replay<V> {
                     position.offset = sealed.end;
                 }
                 Found::Blank => break None,
-                Found::Bad(Bad { reason, .. }) => break Some(reason),
+                Found::Bad { reason, .. } => break Some(reason),
             }
         };
         let expected = self.past.expected(position).filter(|_| !self.past.skipped);
