@@ -20,7 +20,7 @@ use crate::http::{Body, Problem, Query, sse};
 use crate::node::acceptor::{AcceptorHandle, AcceptorState};
 use crate::node::ring::Entry;
 use crate::node::{gateway, gossip, learner};
-use crate::types::{Name, ParseNameError, Role};
+use crate::types::{Ballot, Index, Name, ParseNameError, Role, Slot};
 
 /// How long a role may take to say how it is before its loop counts as stuck.
 const ASK_TIMEOUT: Duration = Duration::from_secs(1);
@@ -297,6 +297,26 @@ impl Fields {
         self.0.insert(name.to_owned(), value);
         self
     }
+}
+
+/// What became of a request, in a word.
+pub(super) fn state(word: &str) -> Fields {
+    Fields::of(json!({ "state": word }))
+}
+
+/// That a request was applied, at these indices.
+pub(super) fn applied(first: Index, last: Index) -> Fields {
+    state("applied")
+        .with("index", &first.get())
+        .with("first_index", &first.get())
+        .with("last_index", &last.get())
+}
+
+/// As [`applied`], where it is known too what carried it.
+pub(super) fn applied_in(first: Index, last: Index, slot: Slot, ballot: Ballot) -> Fields {
+    applied(first, last)
+        .with("slot", &slot.get())
+        .with("proposal_number", &ballot.proposal_number())
 }
 
 /// Reads a body that must be an object: serde would take an array for one, field by field.

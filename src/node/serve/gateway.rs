@@ -311,6 +311,7 @@ impl App {
     async fn value_at(&self, index: Index) -> Result<ValueBody, Problem> {
         let path = format!("/values/{index}");
         let asked = self.ask_learners(
+            None,
             |http, _, address| {
                 let path = path.clone();
                 async move { http.get(&address, &path, RETRY * 3).await.ok() }

@@ -5,12 +5,14 @@ use std::time::Duration;
 use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::common::{Fields, missing_information, parse_object, parse_request_id};
+use super::common::{
+    Fields, applied, applied_in, missing_information, parse_object, parse_request_id, state,
+};
 use super::{Answer, App, stopping, timeout_of};
 use crate::http::body::{json as json_answer, json_bytes};
 use crate::http::{Body, Problem, Query, QuorumState, sse};
@@ -187,62 +189,34 @@ impl App {
         let found = self.within(self.default_timeout(), asked).await?.map_err(too_many_reads)?;
         let body = match found {
             Lookup::Unknown => return Err(Problem::not_found(&format!("request {id}"))),
-            Lookup::Forgotten => self.searched(learner, name).await?,
-            Lookup::Absent { orphaned: None } => json!({ "state": "pending" }),
+            Lookup::Forgotten => describe(self.searched(learner, name).await?),
+            Lookup::Absent { orphaned: None } => state("pending"),
+            // A session of its gateway that is evicted by now may have delivered it; only where
+            // none has, it can be cancelled.
             Lookup::Absent { orphaned: Some(target) } => {
-                self.orphaned(learner, name, target).await?
+                match self.searched(learner, name).await? {
+                    Found::Absent => state("pending").with("cancel", &target.to_string()),
+                    found @ (Found::Applied { .. } | Found::Skipped) => describe(found),
+                }
             }
             Lookup::Delivered(
                 Outcome::Applied { first, last } | Outcome::Repeated { first, last },
-            ) => json!({
-                "state": "applied",
-                "index": first.get(),
-                "first_index": first.get(),
-                "last_index": last.get(),
-            }),
+            ) => applied(first, last),
             Lookup::Delivered(
                 Outcome::KeyReused
                 | Outcome::Cancelled
                 | Outcome::Refused
                 | Outcome::Opened
                 | Outcome::Settled(_),
-            ) => json!({ "state": "not_applied" }),
+            ) => state("not_applied"),
         };
         Ok(json_answer(StatusCode::OK, &body))
     }
 
-    /// What is known of a command that nobody retries any more. A session of its gateway that is
-    /// evicted by now may have delivered it; only where none has, it can be cancelled.
-    async fn orphaned(
-        &self,
-        learner: &LearnerHandle,
-        name: Name,
-        target: Name,
-    ) -> Result<Value, Problem> {
-        let found = self.searched(learner, name).await?;
-        if found.get("state").is_some_and(|state| state == "not_applied") {
-            return Ok(json!({ "state": "pending", "cancel": target.to_string() }));
-        }
-        Ok(found)
-    }
-
-    /// What the values themselves tell of a command whose outcome the log has forgotten.
-    async fn searched(&self, learner: &LearnerHandle, name: Name) -> Result<Value, Problem> {
+    /// What the values themselves tell of a command whose outcome the log does not know.
+    async fn searched(&self, learner: &LearnerHandle, name: Name) -> Result<Found, Problem> {
         let found = self.within(self.default_timeout(), learner.search(name)).await?;
-        Ok(match found.map_err(|error| unreadable(&error))? {
-            Found::Applied { first, last, slot, ballot } => json!({
-                "state": "applied",
-                "index": first.get(),
-                "first_index": first.get(),
-                "last_index": last.get(),
-                "slot": slot.get(),
-                "proposal_number": ballot.proposal_number(),
-            }),
-            // It repeated another request, was cancelled or was refused; which, is forgotten.
-            Found::Skipped => json!({ "state": "unknown" }),
-            // The log will refuse it from now on.
-            Found::Absent => json!({ "state": "not_applied" }),
-        })
+        found.map_err(|error| unreadable(&error))
     }
 
     /// The newest values that one gateway sent, for a gateway that has restarted.
@@ -376,6 +350,17 @@ pub(super) fn is_linearizable(query: Query<'_>) -> Result<bool, Problem> {
 fn too_many_reads(_full: TooManyReads) -> Problem {
     Problem::too_many_requests("Too many reads wait", READ_RETRY)
         .detail("learner.read_waiters_max reads wait already")
+}
+
+/// What a search found of a command whose outcome the log has forgotten.
+fn describe(found: Found) -> Fields {
+    match found {
+        Found::Applied { first, last, slot, ballot } => applied_in(first, last, slot, ballot),
+        // It repeated another request, was cancelled or was refused; which, is forgotten.
+        Found::Skipped => state("unknown"),
+        // The log will refuse it from now on.
+        Found::Absent => state("not_applied"),
+    }
 }
 
 fn unreadable(error: &JournalError) -> Problem {

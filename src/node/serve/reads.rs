@@ -16,8 +16,9 @@ use crate::http::body::json_bytes;
 use crate::http::{Address, Body, HttpClient, Query};
 use crate::node::Shared;
 use crate::node::gateway::Call;
+use crate::node::peers::{Directory, Peer};
 use crate::paxos::message::Reading;
-use crate::types::{Index, LearnerId, Role};
+use crate::types::{Index, LearnerId, NodeId, Role};
 
 /// How long a learner may take before another one is asked beside it.
 const HEDGE: Duration = Duration::from_millis(250);
@@ -45,18 +46,14 @@ impl App {
             .query()
             .map_or_else(|| "/get-values".to_owned(), |query| format!("/get-values?{query}"));
         let names = self.clone();
-        let asked = self.ask_learners_but(
+        let asked = self.ask_learners(
             slow,
             |http, learner, address| {
                 let (path, name) = (path.clone(), names.name_of(learner.node()));
                 async move {
                     let ask = Request::new(Full::default());
-                    let mut response =
-                        http.proxy(&address, &path, ask, timeout + RETRY).await.ok()?;
-                    if let Ok(name) = HeaderValue::try_from(name) {
-                        response.headers_mut().insert(SERVED_BY, name);
-                    }
-                    Some(response)
+                    let response = http.proxy(&address, &path, ask, timeout + RETRY).await.ok()?;
+                    Some(served_by(name, response))
                 }
             },
             // Another learner may have room, or be further.
@@ -86,11 +83,7 @@ impl App {
         let asked = gateway.ask(|reply| Call::Read(learner, reading, reply));
         match tokio::time::timeout(HEDGE.min(timeout / 2), asked).await {
             Ok(Some(Some(body))) => {
-                let mut response = json_bytes(StatusCode::OK, body);
-                if let Ok(name) = HeaderValue::try_from(self.name_of(learner.node())) {
-                    response.headers_mut().insert(SERVED_BY, name);
-                }
-                Ok(response)
+                Ok(served_by(self.name_of(learner.node()), json_bytes(StatusCode::OK, body)))
             }
             // The newest values are in memory: it cannot serve now. Others are read from its disk.
             Ok(Some(None)) if is_newest => Err(Some(learner)),
@@ -99,23 +92,10 @@ impl App {
         }
     }
 
-    /// As [`Self::ask_learners_but`], beginning with whichever is nearest.
-    pub(super) async fn ask_learners<T, F>(
-        &self,
-        ask: impl Fn(HttpClient, LearnerId, Address) -> F,
-        is_final: impl Fn(&T) -> bool,
-    ) -> Result<T, Option<T>>
-    where
-        T: Send + 'static,
-        F: Future<Output = Option<T>> + Send + 'static,
-    {
-        self.ask_learners_but(None, ask, is_final).await
-    }
-
     /// Asks one learner, and after a short while without an answer the next one beside it; of those
     /// that can be reached `slow` comes last. Returns the first answer that `is_final`, or else the
     /// last one there was.
-    async fn ask_learners_but<T, F>(
+    pub(super) async fn ask_learners<T, F>(
         &self,
         slow: Option<LearnerId>,
         ask: impl Fn(HttpClient, LearnerId, Address) -> F,
@@ -151,17 +131,27 @@ impl App {
     }
 }
 
-/// The learners to ask: first those that can be reached, and of them `slow` last. Gateways begin
-/// with different ones.
+/// Says that the learner `name` gave `response`.
+fn served_by(name: String, mut response: Response<Body>) -> Response<Body> {
+    if let Ok(name) = HeaderValue::try_from(name) {
+        response.headers_mut().insert(SERVED_BY, name);
+    }
+    response
+}
+
+/// The learners, beginning with another one at each gateway.
+fn in_turn(directory: &Directory, gateway: NodeId) -> impl Iterator<Item = &Peer> {
+    let learners = || directory.with_role(Role::Learner);
+    let turn = usize::from(gateway.get()) % learners().count().max(1);
+    learners().skip(turn).chain(learners().take(turn))
+}
+
+/// The learners to ask, in turn: first those that can be reached, and of them `slow` last.
 pub(super) fn learners(shared: &Shared, slow: Option<LearnerId>) -> Vec<(LearnerId, Address)> {
     let directory = shared.peers.directory();
-    let mut learners: Vec<(LearnerId, Address)> = directory
-        .borrow()
-        .with_role(Role::Learner)
+    let mut learners: Vec<(LearnerId, Address)> = in_turn(&directory.borrow(), shared.me.id)
         .map(|peer| (LearnerId(peer.id), peer.address.clone()))
         .collect();
-    let turn = usize::from(shared.me.id.get()) % learners.len().max(1);
-    learners.rotate_left(turn);
     let can_be_reached = shared.reachable_learners();
     learners
         .sort_by_key(|(learner, _)| (!can_be_reached.contains(learner), Some(*learner) == slow));
@@ -172,10 +162,8 @@ pub(super) fn learners(shared: &Shared, slow: Option<LearnerId>) -> Vec<(Learner
 fn nearest_learner(shared: &Shared) -> Option<LearnerId> {
     let directory = shared.peers.directory();
     let directory = directory.borrow();
-    let ids = || directory.with_role(Role::Learner).map(|peer| LearnerId(peer.id));
-    let turn = usize::from(shared.me.id.get()) % ids().count().max(1);
-    let mut in_turn = ids().skip(turn).chain(ids().take(turn));
-    in_turn.find(|learner| shared.peers.is_up(learner.node()))
+    let mut learners = in_turn(&directory, shared.me.id).map(|peer| LearnerId(peer.id));
+    learners.find(|learner| shared.peers.is_up(learner.node()))
 }
 
 /// What a query asks for, where it is right and short enough for a link.

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 use serde::Deserialize;
-use serde_json::{Value, json};
 
-use super::common::{Fields, parse_request_id};
+use super::common::{Fields, applied, applied_in, parse_request_id, state};
 use super::gateway::RETRY;
 use super::{Answer, App, stopping};
 use crate::http::Problem;
@@ -50,6 +49,7 @@ impl App {
     async fn foreign_request(&self, name: Name) -> Answer {
         let path = format!("/requests/{name}");
         let asked = self.ask_learners(
+            None,
             |http, _, address| {
                 let path = path.clone();
                 async move { http.get(&address, &path, RETRY * 5).await.ok() }
@@ -79,30 +79,22 @@ impl App {
         let timeout = Duration::from_millis(self.shared.config().client.timeout_ms);
         let asked = self.gateway()?.ask(|done| Call::Cancel { target, timeout, done }).await;
         let state = match asked.ok_or_else(stopping)? {
-            Said::Settled(Settled::Applied { first, last }) => {
-                json!({
-                    "state": "applied",
-                    "index": first.get(),
-                    "first_index": first.get(),
-                    "last_index": last.get(),
-                })
-            }
-            Said::Settled(Settled::NotApplied) => json!({ "state": "not_applied" }),
+            Said::Settled(Settled::Applied { first, last }) => applied(first, last),
+            Said::Settled(Settled::NotApplied) => state("not_applied"),
             Said::Settled(Settled::Forgotten)
             | Said::Applied { .. }
             | Said::Repeated { .. }
             | Said::KeyReused
             | Said::NotApplied { .. }
             | Said::Unknown { .. }
-            | Said::Forgotten => json!({ "state": "unknown" }),
+            | Said::Forgotten => state("unknown"),
         };
-        let body = Fields::of(state).with("request_id", &name.to_string());
-        Ok(json_answer(StatusCode::OK, &body))
+        Ok(json_answer(StatusCode::OK, &state.with("request_id", &name.to_string())))
     }
 }
 
-fn state_unknown(name: Name) -> Value {
-    json!({ "request_id": name.to_string(), "state": "unknown" })
+fn state_unknown(name: Name) -> Fields {
+    state("unknown").with("request_id", &name.to_string())
 }
 
 fn describe_outcome(name: Name, outcome: &OutcomeBody) -> Fields {
@@ -113,39 +105,27 @@ fn describe_outcome(name: Name, outcome: &OutcomeBody) -> Fields {
         ("slot", outcome.slot),
         ("proposal_number", outcome.proposal_number),
     ];
-    let state = json!({ "request_id": name.to_string(), "state": outcome.state });
+    let state = state(&outcome.state).with("request_id", &name.to_string());
     let known = known.iter().filter_map(|(field, number)| number.map(|number| (field, number)));
-    known.fold(Fields::of(state), |fields, (field, number)| fields.with(field, &number))
+    known.fold(state, |fields, (field, number)| fields.with(field, &number))
 }
 
-fn describe_request(name: Name, state: &RequestState) -> Value {
-    let id = name.to_string();
-    match state {
-        RequestState::Pending => json!({ "request_id": id, "state": "pending" }),
-        RequestState::Done(Said::Applied { first, last, slot, ballot }) => json!({
-            "request_id": id,
-            "state": "applied",
-            "index": first.get(),
-            "first_index": first.get(),
-            "last_index": last.get(),
-            "slot": slot.get(),
-            "proposal_number": ballot.proposal_number(),
-        }),
+fn describe_request(name: Name, known: &RequestState) -> Fields {
+    let state = match known {
+        RequestState::Pending => state("pending"),
+        RequestState::Done(Said::Applied { first, last, slot, ballot }) => {
+            applied_in(*first, *last, *slot, *ballot)
+        }
         RequestState::Done(
             Said::Repeated { first, last } | Said::Settled(Settled::Applied { first, last }),
-        ) => json!({
-            "request_id": id,
-            "state": "applied",
-            "index": first.get(),
-            "first_index": first.get(),
-            "last_index": last.get(),
-        }),
+        ) => applied(*first, *last),
         RequestState::Done(
             Said::KeyReused | Said::NotApplied { .. } | Said::Settled(Settled::NotApplied),
-        ) => json!({ "request_id": id, "state": "not_applied" }),
+        ) => state("not_applied"),
         RequestState::NeverSeen
         | RequestState::Done(
             Said::Unknown { .. } | Said::Forgotten | Said::Settled(Settled::Forgotten),
-        ) => json!({ "request_id": id, "state": "unknown" }),
-    }
+        ) => state("unknown"),
+    };
+    state.with("request_id", &name.to_string())
 }
