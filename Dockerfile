@@ -11,10 +11,15 @@
 #   dist/paxosd                   a finished program: nothing is compiled, and any image with a
 #                                 shell may be the RUST_IMAGE
 #
+# The program is built by scripts/optimize.sh, which takes two builds and runs a cluster in between.
+# Where that takes too long, or rustup cannot add the llvm-tools that it needs:
+#   --build-arg OPTIMIZE=no       one plain build; its writes cost a sixth more of the processor
+#
 # It keeps to what the classic builder of Docker 20.10 knows, so that every builder takes it.
 
 ARG RUST_IMAGE=rust:1-bookworm
 ARG RUNTIME_IMAGE=gcr.io/distroless/cc-debian12:nonroot
+ARG OPTIMIZE=yes
 
 # Sorts what was sent. The stages below depend on the files that they copy from here, not on this
 # stage, so a change in a source file leaves the layer of the dependencies as it is.
@@ -43,13 +48,17 @@ RUN set -eu; \
                 crates-io 'replace-with = "vendor"' \
                 vendor 'directory = "vendor"' >/dependencies/.cargo/config.toml; \
         fi; \
-        mv src config /sources/; \
+        mv src config scripts /sources/; \
     fi
 
 FROM ${RUST_IMAGE} AS build
+ARG OPTIMIZE
 WORKDIR /build
 COPY --from=context /dependencies/ ./
-RUN if [ -e Cargo.toml ]; then cargo build --release --locked --bin paxosd; fi
+# By a profile, the dependencies too are built anew each time.
+RUN if [ -e Cargo.toml ] && [ "$OPTIMIZE" = no ]; then \
+        cargo build --release --locked --bin paxosd; \
+    fi
 COPY --from=context /sources/ ./
 # The files carry the time of their last change, which may lie before the build above: without a
 # new one, Cargo would take the empty program for the real one. What a panic needs for its backtrace
@@ -57,9 +66,15 @@ COPY --from=context /sources/ ./
 RUN set -eu; \
     if [ ! -e dist/paxosd ]; then \
         find src config -type f -exec touch {} +; \
-        cargo build --release --locked --bin paxosd; \
         mkdir dist; \
-        cp target/release/paxosd dist/; \
+        if [ "$OPTIMIZE" = no ]; then \
+            cargo build --release --locked --bin paxosd; \
+            cp target/release/paxosd dist/; \
+        else \
+            rustup component add llvm-tools; \
+            scripts/optimize.sh; \
+            cp target/optimized/release/paxosd dist/; \
+        fi; \
     fi; \
     install -D -m 0755 dist/paxosd /image/usr/local/bin/paxosd; \
     install -d -m 0755 /image/etc/paxosd /image/var/lib; \

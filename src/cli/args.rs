@@ -29,11 +29,18 @@ macro_rules! example {
     };
 }
 
+/// What `--version` tells: a program that `scripts/optimize.sh` has built says so.
+const VERSION: &str = if cfg!(profiled) {
+    concat!(env!("CARGO_PKG_VERSION"), " (optimised by a profile)")
+} else {
+    env!("CARGO_PKG_VERSION")
+};
+
 /// A Multi-Paxos consensus service: one daemon, four roles, plain HTTP.
 #[derive(Debug, Parser)]
 #[command(
     name = "paxosd",
-    version,
+    version = VERSION,
     arg_required_else_help = true,
     disable_help_subcommand = true,
     after_help = example!(
