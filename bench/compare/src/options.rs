@@ -23,7 +23,7 @@ pub(crate) struct Options {
     /// Where the servers keep what they keep; without it, compare in cargo's target directory.
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
-    /// The program under test; without it, the one beside this program.
+    /// The program under test; without it, what scripts/optimize.sh has built.
     #[arg(long, value_name = "PATH")]
     pub(crate) paxosd: Option<PathBuf>,
     /// Measures nothing, and renders this file of results again.

@@ -21,6 +21,9 @@ const ZOOKEEPER_PACKAGES: &str = "zookeeper libslf4j-java";
 const JAVA_PACKAGES: &str = "default-jre-headless";
 const SETPRIV_PACKAGES: &str = "util-linux";
 
+/// What builds paxosd as it is shipped.
+const BUILD: &str = "scripts/optimize.sh";
+
 /// Where the programs are. Those of products that are not measured need not be there.
 #[derive(Debug, Default)]
 pub(crate) struct Programs {
@@ -31,7 +34,7 @@ pub(crate) struct Programs {
 }
 
 impl Programs {
-    /// Finds what the `products` need; paxosd is at `paxosd`, or else beside this program.
+    /// Finds what the `products` need; paxosd is at `paxosd`, or else where [`BUILD`] puts it.
     ///
     /// # Errors
     /// When something is missing, with the commands that install all of it.
@@ -82,10 +85,7 @@ pub(crate) fn is_stale(paxosd: &Path) -> Option<String> {
     let built = fs::metadata(paxosd).and_then(|it| it.modified()).ok()?;
     let changed = newest(&root().join("src"))?;
     (built < changed).then(|| {
-        format!(
-            "{} is older than what is in src/; this builds it anew: cargo build --release",
-            paxosd.display()
-        )
+        format!("{} is older than what is in src/; this builds it anew: {BUILD}", paxosd.display())
     })
 }
 
@@ -131,10 +131,11 @@ impl Missing {
 fn find_paxosd(told: Option<&Path>) -> Result<PathBuf> {
     let path = match told {
         Some(told) => told.to_owned(),
-        None => own_folder()?.join("paxosd"),
+        None => own_folder()?.join("../optimized/release/paxosd"),
     };
     fs::canonicalize(&path).with_context(|| {
-        format!("{} is missing; this builds it:\n  cargo build --release", path.display())
+        let path = path.display();
+        format!("{path} is missing; this builds it, or name another with --paxosd:\n  {BUILD}")
     })
 }
 
@@ -187,7 +188,7 @@ mod tests {
         let file = fs::File::create(&program).unwrap();
         assert_eq!(is_stale(&program), None);
         file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
-        assert!(is_stale(&program).unwrap().contains("cargo build --release"));
+        assert!(is_stale(&program).unwrap().contains(BUILD));
         assert_eq!(is_stale(Path::new("/no/paxosd")), None);
     }
 
@@ -207,6 +208,6 @@ mod tests {
         let line = "apt-get install --no-install-recommends etcd-server default-jre-headless";
         assert!(told.contains(line), "{told}");
         let told = find_paxosd(Some(Path::new("/no/paxosd"))).unwrap_err().to_string();
-        assert!(told.contains("cargo build --release"), "{told}");
+        assert!(told.contains(BUILD), "{told}");
     }
 }
