@@ -20,8 +20,9 @@ const KEEPS_WAITING_MAX: usize = 256;
 /// takes in faster than any disk writes.
 const KEEP_BYTES_MAX: usize = 16 << 20;
 
-/// How long delivered entries are gathered before they are written.
-const GATHER: Duration = Duration::from_millis(4);
+/// How long delivered entries are gathered before they are written. A crash loses them to this
+/// learner alone, which then has them from the acceptors.
+const GATHER: Duration = Duration::from_millis(20);
 
 /// What the log's thread is told.
 #[derive(Debug)]
