@@ -18,10 +18,13 @@ const KEEPS_WAITING_MAX: usize = 256;
 
 /// Bytes of batches that may wait for the disk, beside one of any length: a learner that catches up
 /// takes in faster than any disk writes.
-const KEEP_BYTES_MAX: usize = 16 << 20;
+const KEEP_BYTES_MAX: usize = 8 << 20;
 
-/// How long delivered entries are gathered before they are written. A crash loses them to this
-/// learner alone, which then has them from the acceptors.
+/// Bytes that are written in one sync, or little more: while they are, as many may come in.
+const TURN_BYTES: usize = KEEP_BYTES_MAX / 2;
+
+/// How long delivered entries are gathered before they are written, unless there are enough. A
+/// crash loses them to this learner alone, which then has them from the acceptors.
 const GATHER: Duration = Duration::from_millis(20);
 
 /// What the log's thread is told.
@@ -80,19 +83,21 @@ impl Keeper {
         directory: Directory,
         store: Store<Segments>,
     ) -> anyhow::Result<Self> {
-        let (sender, mut keeps) = mpsc::channel(KEEPS_WAITING_MAX);
+        let (sender, keeps) = mpsc::channel(KEEPS_WAITING_MAX);
+        let room = Arc::new(Semaphore::new(KEEP_BYTES_MAX));
+        let mut waiting = Waiting { keeps, room: room.clone() };
         let progress = Arc::new(Progress::default());
         let (shared, theirs) = (shared.clone(), progress.clone());
         let spawned = std::thread::Builder::new().name("log".to_owned()).spawn(move || {
             let _guard = shared.failed.on_panic("log");
-            let kept = keep_all(&shared, &directory, store, &mut keeps, &theirs);
+            let kept = keep_all(&shared, &directory, store, &mut waiting, &theirs);
             if let Err(error) = kept {
                 error!(%error, "the learner's disk failed");
                 shared.failed.fail(error.context("keep what was delivered"));
             }
         });
         spawned.context("start the log's thread")?;
-        Ok(Self { keeps: sender, room: Arc::new(Semaphore::new(KEEP_BYTES_MAX)), progress })
+        Ok(Self { keeps: sender, room, progress })
     }
 
     pub(super) fn progress(&self) -> Arc<Progress> {
@@ -121,29 +126,52 @@ impl Keeper {
     }
 }
 
-/// Writes what comes, all that waits in one sync. No answer waits for it, so it gathers for a
-/// moment: the acceptors' syncs, which answers do wait for, may share the disk.
+/// What waits for the disk.
+#[derive(Debug)]
+struct Waiting {
+    keeps: mpsc::Receiver<Keep>,
+    room: Arc<Semaphore>,
+}
+
+impl Waiting {
+    /// The first of a turn. No answer waits for it, so it gathers more for a moment: the acceptors'
+    /// syncs, which answers do wait for, may share the disk.
+    fn first(&mut self) -> Option<Keep> {
+        let first = self.keeps.blocking_recv()?;
+        if KEEP_BYTES_MAX - self.room.available_permits() < TURN_BYTES {
+            std::thread::sleep(GATHER);
+        }
+        Some(first)
+    }
+
+    /// The next of a turn that holds `rooms` so far.
+    fn next(&mut self, rooms: &[OwnedSemaphorePermit]) -> Option<Keep> {
+        let bytes: usize = rooms.iter().map(OwnedSemaphorePermit::num_permits).sum();
+        if bytes < TURN_BYTES { self.keeps.try_recv().ok() } else { None }
+    }
+}
+
+/// Writes what comes, as much as a turn may hold in one sync.
 fn keep_all(
     shared: &Shared,
     directory: &Directory,
     mut store: Store<Segments>,
-    keeps: &mut mpsc::Receiver<Keep>,
+    waiting: &mut Waiting,
     progress: &Progress,
 ) -> anyhow::Result<()> {
     let (mut entries, mut rooms) = (Vec::new(), Vec::new());
-    while let Some(first) = keeps.blocking_recv() {
-        std::thread::sleep(GATHER);
+    while let Some(first) = waiting.first() {
         let mut next = Some(first);
         while let Some(keep) = next.take() {
             match keep {
                 Keep::Entries(more, room) => {
                     entries.extend(more);
                     rooms.push(room);
-                    next = keeps.try_recv().ok();
+                    next = waiting.next(&rooms);
                 }
                 Keep::Epoch(epoch) => {
                     store = store.keep_epoch(epoch)?;
-                    next = keeps.try_recv().ok();
+                    next = waiting.next(&rooms);
                 }
                 Keep::Checkpoint(snapshot) => {
                     store = append(shared, store, &mut entries, progress)?;
@@ -179,4 +207,43 @@ fn append(
     drop(kept);
     progress.changed.notify_one();
     Ok(store)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Somebody who sends, and what waits.
+    fn waiting() -> (mpsc::Sender<Keep>, Waiting) {
+        let (sender, keeps) = mpsc::channel(KEEPS_WAITING_MAX);
+        (sender, Waiting { keeps, room: Arc::new(Semaphore::new(KEEP_BYTES_MAX)) })
+    }
+
+    /// Entries that take so many `bytes` of the room in `waiting`.
+    fn entries(waiting: &Waiting, bytes: usize) -> Keep {
+        let bytes = u32::try_from(bytes).unwrap();
+        Keep::Entries(Vec::new(), waiting.room.clone().try_acquire_many_owned(bytes).unwrap())
+    }
+
+    fn room(keep: Keep) -> OwnedSemaphorePermit {
+        match keep {
+            Keep::Entries(_, room) => room,
+            Keep::Epoch(_) | Keep::Checkpoint(_) => panic!("entries were sent"),
+        }
+    }
+
+    #[test]
+    fn a_turn_takes_what_waits_until_it_has_enough() {
+        let (sender, mut waiting) = waiting();
+        for bytes in [1, TURN_BYTES / 2, TURN_BYTES / 2, 1] {
+            sender.try_send(entries(&waiting, bytes)).unwrap();
+        }
+        let mut turn = vec![room(waiting.first().unwrap())];
+        while let Some(keep) = waiting.next(&turn) {
+            turn.push(room(keep));
+        }
+        assert_eq!(turn.len(), 3, "the last one is left for the next turn");
+        turn.clear();
+        assert!(waiting.next(&turn).is_some() && waiting.next(&turn).is_none());
+    }
 }
