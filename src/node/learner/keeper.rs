@@ -20,8 +20,12 @@ const KEEPS_WAITING_MAX: usize = 256;
 /// takes in faster than any disk writes.
 const KEEP_BYTES_MAX: usize = 8 << 20;
 
-/// Bytes that are written in one sync, or little more: while they are, as many may come in.
+/// Bytes that are enough for one sync, of whole batches: while they are written, as many may come
+/// in.
 const TURN_BYTES: usize = KEEP_BYTES_MAX / 2;
+
+/// What an entry takes in memory beside its batch and what became of that.
+const ENTRY_BYTES: usize = size_of::<Entry>();
 
 /// How long delivered entries are gathered before they are written, unless there are enough. A
 /// crash loses them to this learner alone, which then has them from the acceptors.
@@ -85,12 +89,12 @@ impl Keeper {
     ) -> anyhow::Result<Self> {
         let (sender, keeps) = mpsc::channel(KEEPS_WAITING_MAX);
         let room = Arc::new(Semaphore::new(KEEP_BYTES_MAX));
-        let mut waiting = Waiting { keeps, room: room.clone() };
+        let mut backlog = Backlog { keeps, room: room.clone() };
         let progress = Arc::new(Progress::default());
         let (shared, theirs) = (shared.clone(), progress.clone());
         let spawned = std::thread::Builder::new().name("log".to_owned()).spawn(move || {
             let _guard = shared.failed.on_panic("log");
-            let kept = keep_all(&shared, &directory, store, &mut waiting, &theirs);
+            let kept = keep_all(&shared, &directory, store, &mut backlog, &theirs);
             if let Err(error) = kept {
                 error!(%error, "the learner's disk failed");
                 shared.failed.fail(error.context("keep what was delivered"));
@@ -113,9 +117,7 @@ impl Keeper {
     }
 
     pub(super) async fn entries(&self, entries: Vec<Entry>) {
-        let bytes: usize = entries.iter().map(|entry| entry.delivered.batch.len()).sum();
-        let bytes = u32::try_from(bytes.min(KEEP_BYTES_MAX)).unwrap_or(u32::MAX);
-        let room = self.room.clone().acquire_many_owned(bytes).await;
+        let room = self.room.clone().acquire_many_owned(room_of(&entries)).await;
         self.keep(Keep::Entries(entries, room.expect("it is never closed"))).await;
     }
 
@@ -126,27 +128,40 @@ impl Keeper {
     }
 }
 
+/// The room that `entries` take while they wait: no more than there is.
+fn room_of(entries: &[Entry]) -> u32 {
+    let bytes = |Entry { delivered, .. }: &Entry| {
+        ENTRY_BYTES + delivered.batch.len() + size_of_val(&delivered.deliveries[..])
+    };
+    let bytes: usize = entries.iter().map(bytes).sum();
+    u32::try_from(bytes.min(KEEP_BYTES_MAX)).unwrap_or(u32::MAX)
+}
+
 /// What waits for the disk.
 #[derive(Debug)]
-struct Waiting {
+struct Backlog {
     keeps: mpsc::Receiver<Keep>,
     room: Arc<Semaphore>,
 }
 
-impl Waiting {
+impl Backlog {
     /// The first of a turn. No answer waits for it, so it gathers more for a moment: the acceptors'
     /// syncs, which answers do wait for, may share the disk.
     fn first(&mut self) -> Option<Keep> {
         let first = self.keeps.blocking_recv()?;
-        if KEEP_BYTES_MAX - self.room.available_permits() < TURN_BYTES {
+        if !self.has_enough() {
             std::thread::sleep(GATHER);
         }
         Some(first)
     }
 
-    /// The next of a turn that holds `rooms` so far.
-    fn next(&mut self, rooms: &[OwnedSemaphorePermit]) -> Option<Keep> {
-        let bytes: usize = rooms.iter().map(OwnedSemaphorePermit::num_permits).sum();
+    /// Whether as much waits as one turn writes.
+    fn has_enough(&self) -> bool {
+        KEEP_BYTES_MAX - self.room.available_permits() >= TURN_BYTES
+    }
+
+    /// The next of a turn that has `bytes` so far.
+    fn next(&mut self, bytes: usize) -> Option<Keep> {
         if bytes < TURN_BYTES { self.keeps.try_recv().ok() } else { None }
     }
 }
@@ -156,22 +171,23 @@ fn keep_all(
     shared: &Shared,
     directory: &Directory,
     mut store: Store<Segments>,
-    waiting: &mut Waiting,
+    backlog: &mut Backlog,
     progress: &Progress,
 ) -> anyhow::Result<()> {
     let (mut entries, mut rooms) = (Vec::new(), Vec::new());
-    while let Some(first) = waiting.first() {
-        let mut next = Some(first);
+    while let Some(first) = backlog.first() {
+        let (mut next, mut bytes) = (Some(first), 0);
         while let Some(keep) = next.take() {
             match keep {
                 Keep::Entries(more, room) => {
                     entries.extend(more);
+                    bytes += room.num_permits();
                     rooms.push(room);
-                    next = waiting.next(&rooms);
+                    next = backlog.next(bytes);
                 }
                 Keep::Epoch(epoch) => {
                     store = store.keep_epoch(epoch)?;
-                    next = waiting.next(&rooms);
+                    next = backlog.next(bytes);
                 }
                 Keep::Checkpoint(snapshot) => {
                     store = append(shared, store, &mut entries, progress)?;
@@ -212,17 +228,17 @@ fn append(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node::learner::tail::tests::entry_of;
 
-    /// Somebody who sends, and what waits.
-    fn waiting() -> (mpsc::Sender<Keep>, Waiting) {
+    fn backlog() -> (mpsc::Sender<Keep>, Backlog) {
         let (sender, keeps) = mpsc::channel(KEEPS_WAITING_MAX);
-        (sender, Waiting { keeps, room: Arc::new(Semaphore::new(KEEP_BYTES_MAX)) })
+        (sender, Backlog { keeps, room: Arc::new(Semaphore::new(KEEP_BYTES_MAX)) })
     }
 
-    /// Entries that take so many `bytes` of the room in `waiting`.
-    fn entries(waiting: &Waiting, bytes: usize) -> Keep {
-        let bytes = u32::try_from(bytes).unwrap();
-        Keep::Entries(Vec::new(), waiting.room.clone().try_acquire_many_owned(bytes).unwrap())
+    /// Lets entries wait that take so many `bytes`.
+    fn put(sender: &mpsc::Sender<Keep>, backlog: &Backlog, bytes: usize) {
+        let room = backlog.room.clone().try_acquire_many_owned(u32::try_from(bytes).unwrap());
+        sender.try_send(Keep::Entries(Vec::new(), room.unwrap())).unwrap();
     }
 
     fn room(keep: Keep) -> OwnedSemaphorePermit {
@@ -234,16 +250,37 @@ mod tests {
 
     #[test]
     fn a_turn_takes_what_waits_until_it_has_enough() {
-        let (sender, mut waiting) = waiting();
+        let (sender, mut backlog) = backlog();
         for bytes in [1, TURN_BYTES / 2, TURN_BYTES / 2, 1] {
-            sender.try_send(entries(&waiting, bytes)).unwrap();
+            put(&sender, &backlog, bytes);
         }
-        let mut turn = vec![room(waiting.first().unwrap())];
-        while let Some(keep) = waiting.next(&turn) {
+        let first = room(backlog.first().unwrap());
+        let (mut bytes, mut turn) = (first.num_permits(), vec![first]);
+        while let Some(keep) = backlog.next(bytes) {
             turn.push(room(keep));
+            bytes += turn.last().unwrap().num_permits();
         }
         assert_eq!(turn.len(), 3, "the last one is left for the next turn");
-        turn.clear();
-        assert!(waiting.next(&turn).is_some() && waiting.next(&turn).is_none());
+        assert!(backlog.next(0).is_some() && backlog.next(0).is_none());
+    }
+
+    #[test]
+    fn a_turn_gathers_until_enough_waits() {
+        let (sender, backlog) = backlog();
+        put(&sender, &backlog, TURN_BYTES - 1);
+        assert!(!backlog.has_enough());
+        put(&sender, &backlog, 1);
+        assert!(backlog.has_enough());
+    }
+
+    #[test]
+    fn a_batch_larger_than_the_room_takes_all_of_it() {
+        let all = u32::try_from(KEEP_BYTES_MAX).unwrap();
+        let entry = |bytes| entry_of(1, vec![0; bytes].into());
+        assert_eq!(room_of(&[entry(KEEP_BYTES_MAX)]), all);
+        assert!((1000..2000).contains(&room_of(&[entry(1000)])));
+        let (_, backlog) = backlog();
+        let room = backlog.room.clone().try_acquire_many_owned(all);
+        assert!(room.is_ok() && backlog.has_enough());
     }
 }

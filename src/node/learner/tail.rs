@@ -99,7 +99,7 @@ impl Tail {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::paxos::log::Delivered;
     use crate::types::{
@@ -109,14 +109,18 @@ mod tests {
     use bytes::Bytes;
     use uuid::Uuid;
 
-    /// The entry of slot `number`, which applies one value at the same index.
     fn entry(number: u64) -> Entry {
+        entry_of(number, Bytes::from_static(b"0"))
+    }
+
+    /// The entry of slot `number`, which applies one `value` at the same index.
+    pub(in super::super) fn entry_of(number: u64, value: Bytes) -> Entry {
         let node = NodeId::new(1).unwrap();
         let command = Command {
             name: Name { session: SessionId(Uuid::nil()), sequence: Sequence(number) },
             lowest_open: Sequence(number),
             origin: node,
-            operation: Operation::Write { key: None, values: vec![Bytes::from_static(b"0")] },
+            operation: Operation::Write { key: None, values: vec![value] },
         };
         let delivered = Delivered {
             slot: Slot::new(number),
