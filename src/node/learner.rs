@@ -2,6 +2,7 @@
 
 mod handle;
 mod keeper;
+mod marks;
 mod pages;
 mod tail;
 
@@ -16,6 +17,7 @@ use tracing::{error, info, warn};
 use self::handle::scan;
 pub use self::handle::{Asker, Call, Found, LearnerHandle, Plan, Search, TooManyReads};
 use self::keeper::Keeper;
+use self::marks::Marks;
 pub(in crate::node) use self::pages::page;
 use self::pages::{Pages, short};
 use self::tail::Tail;
@@ -43,9 +45,6 @@ const PROMPT_BYTES: usize = 32 << 20;
 /// Bytes that one delivered slot needs in a message beside its batch.
 const ENTRY_BYTES: usize = 64;
 
-/// Bytes of the log between two places where a read may begin.
-const MARK_EVERY_BYTES: u64 = 64 << 10;
-
 struct Waiting {
     call: Call,
     since: Instant,
@@ -56,7 +55,7 @@ struct Task {
     learner: Learner,
     out: Vec<Effect>,
     keeper: Keeper,
-    marks: Vec<Mark>,
+    marks: Marks,
     tail: Tail,
     durable: Slot,
     waiting: BTreeMap<ReadToken, Waiting>,
@@ -130,7 +129,7 @@ pub fn start(
         learner,
         out: Vec::new(),
         keeper,
-        marks: Vec::new(),
+        marks: Marks::default(),
         tail,
         durable,
         waiting: BTreeMap::new(),
@@ -252,12 +251,13 @@ impl Task {
             Call::Search(reply) => super::answer(
                 reply,
                 Search {
-                    marks: self.marks.clone(),
+                    marks: self.marks.all().to_vec(),
                     durable: self.durable,
                     tail: self.tail.entries().cloned().collect(),
                 },
             ),
             Call::Entries(to, entries) => self.send_entries(to, entries),
+            Call::Reached(mark) => self.marks.add(mark),
         }
     }
 
@@ -302,16 +302,9 @@ impl Task {
         self.learner.step(self.shared.clock.now(), durable, &mut self.out);
     }
 
-    /// Keeps a mark every so many bytes: reads begin at one and scan from there.
     fn add_marks(&mut self, marks: Vec<Mark>) {
         for mark in marks {
-            let is_far = self.marks.last().is_none_or(|last| {
-                last.position.generation != mark.position.generation
-                    || mark.position.offset >= last.position.offset + MARK_EVERY_BYTES
-            });
-            if is_far {
-                self.marks.push(mark);
-            }
+            self.marks.add(mark);
         }
     }
 
@@ -396,7 +389,8 @@ impl Task {
             | Call::Search(_)
             | Call::Hint(_)
             | Call::Status(_)
-            | Call::Entries(..) => Index::ZERO,
+            | Call::Entries(..)
+            | Call::Reached(_) => Index::ZERO,
         };
         if after > index {
             // The caller wants to read its own write: that must be delivered too.
@@ -422,17 +416,21 @@ impl Task {
         self.shared.metrics.read(self.shared.clock.now().since(waiting.since));
         match waiting.call {
             Call::Read(reading, Asker::Handler(reply)) => {
-                super::answer(reply, Ok(self.tail.plan(&self.marks, &reading)));
+                super::answer(reply, Ok(self.tail.plan(self.marks.all(), &reading)));
             }
             Call::Read(reading, Asker::Gateway { gateway, number }) => {
-                let plan = self.tail.plan(&self.marks, &reading);
+                let plan = self.tail.plan(self.marks.all(), &reading);
                 self.pages.push(gateway, short(number, &plan));
             }
             Call::LookUp(name, reply) => {
                 let found = self.learner.log().map_or(Lookup::Unknown, |log| log.look_up(name));
                 super::answer(reply, Ok(found));
             }
-            Call::Search(_) | Call::Hint(_) | Call::Status(_) | Call::Entries(..) => {}
+            Call::Search(_)
+            | Call::Hint(_)
+            | Call::Status(_)
+            | Call::Entries(..)
+            | Call::Reached(_) => {}
         }
     }
 
@@ -450,22 +448,21 @@ impl Task {
             self.send_entries(to, page.entries);
             return;
         }
-        let after = self.marks.partition_point(|mark| mark.slot <= from_slot);
-        let mark = after.checked_sub(1).and_then(|at| self.marks.get(at)).copied();
-        let Some(mark) = mark else { return };
+        let Some(mark) = self.marks.before(from_slot) else { return };
         let (reader, inbox) = (self.reader.clone(), self.inbox.clone());
         let durable = self.durable;
         self.shared.tracker.spawn_blocking(move || {
-            let entries = match entries_on_disk(&reader, mark, from_slot, durable, bytes_max) {
-                Ok(entries) => entries,
-                Err(error) => {
-                    error!(%error, "the log cannot be read back");
-                    return;
-                }
-            };
-            if let Some(inbox) = inbox.upgrade()
-                && inbox.blocking_send(Input::Call(Call::Entries(to, entries))).is_err()
-            {
+            let (entries, reached) =
+                match entries_on_disk(&reader, mark, from_slot, durable, bytes_max) {
+                    Ok(found) => found,
+                    Err(error) => {
+                        error!(%error, "the log cannot be read back");
+                        return;
+                    }
+                };
+            let Some(inbox) = inbox.upgrade() else { return };
+            let calls = [Call::Reached(reached), Call::Entries(to, entries)];
+            if calls.map(|call| inbox.blocking_send(Input::Call(call))).iter().any(Result::is_err) {
                 tracing::debug!("the learner has stopped");
             }
         });
@@ -514,7 +511,11 @@ impl Waiting {
             Call::Read(_, Asker::Handler(reply)) => reply.is_closed(),
             Call::Read(_, Asker::Gateway { .. }) => now.since(self.since) > GATEWAY_PATIENCE,
             Call::LookUp(_, reply) => reply.is_closed(),
-            Call::Search(_) | Call::Hint(_) | Call::Status(_) | Call::Entries(..) => false,
+            Call::Search(_)
+            | Call::Hint(_)
+            | Call::Status(_)
+            | Call::Entries(..)
+            | Call::Reached(_) => false,
         }
     }
 }
@@ -544,16 +545,17 @@ impl EntriesPage {
     }
 }
 
+/// Entries from `from_slot` on, and where to begin for those that follow.
 fn entries_on_disk(
     reader: &Reader,
     mark: Mark,
     from_slot: Slot,
     durable: Slot,
     bytes_max: usize,
-) -> Result<Vec<Accepted>, JournalError> {
+) -> Result<(Vec<Accepted>, Mark), JournalError> {
     let mut page = EntriesPage::new(bytes_max);
-    scan(reader, mark, |entry| {
+    let reached = scan(reader, mark, |entry| {
         entry.slot < from_slot || (page.takes(&entry) && entry.slot < durable)
     })?;
-    Ok(page.entries)
+    Ok((page.entries, reached))
 }

@@ -28,6 +28,8 @@ pub enum Call {
     Status(oneshot::Sender<LearnerStatus>),
     /// Delivered slots for another learner were read from the disk.
     Entries(LearnerId, Vec<Accepted>),
+    /// A scan of the disk has come so far: the next one may begin there.
+    Reached(Mark),
 }
 
 /// Who waits for values.
@@ -148,13 +150,19 @@ impl LearnerHandle {
         let in_memory = plan.entries.first().map_or(plan.until, |entry| entry.first_index);
         if let Some(mark) = plan.mark {
             let until = in_memory.min(plan.until);
-            scan(&self.reader, mark, |entry| {
-                values.extend(entry.values());
-                values.last().is_none_or(|last| last.index.next() < until)
+            let reached = scan(&self.reader, mark, |entry| {
+                let entry_values = entry.values();
+                let is_last = entry_values.last().is_some_and(|last| last.index.next() >= until);
+                let is_asked = |value: &ValueAt| (plan.from..until).contains(&value.index);
+                values.extend(entry_values.into_iter().filter(is_asked));
+                !is_last
             })?;
-            values.retain(|value| value.index < until);
+            // Without this the next scan begins where this one did.
+            if reached != mark && self.inbox.try_send(Input::Call(Call::Reached(reached))).is_err()
+            {
+                tracing::debug!("the learner has no time to hear where a scan ended");
+            }
         }
-        values.retain(|value| (plan.from..plan.until).contains(&value.index));
         values.extend(plan.in_memory());
         Ok(values)
     }
@@ -216,12 +224,13 @@ fn find_in(entry: &StoredEntry, name: Name) -> Found {
 }
 
 /// Reads entries from `mark` on until `visit` has enough, which must come before the log ends.
+/// Returns where the last batch stands that was read: what follows is there, or behind.
 pub(super) fn scan(
     reader: &Reader,
     mark: Mark,
     mut visit: impl FnMut(StoredEntry) -> bool,
-) -> Result<(), JournalError> {
-    let mut position = mark.position;
+) -> Result<Mark, JournalError> {
+    let (mut position, mut reached) = (mark.position, mark);
     loop {
         let Some(frame) = reader.find(position)? else {
             // The segment ends here. What is asked for is durable, so another one follows.
@@ -229,11 +238,53 @@ pub(super) fn scan(
             position = Position { generation, offset: 0 };
             continue;
         };
-        for entry in frame.records.into_iter().filter_map(StoredEntry::from_record) {
+        let records = frame.records.into_iter();
+        let mut entries = records.filter_map(StoredEntry::from_record).peekable();
+        if let Some(StoredEntry { slot, first_index, .. }) = entries.peek() {
+            reached = Mark { slot: *slot, index: *first_index, position };
+        }
+        for entry in entries {
             if entry.slot >= mark.slot && !visit(entry) {
-                return Ok(());
+                return Ok(reached);
             }
         }
         position = frame.next;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::learner::tail::tests::entry_of;
+    use crate::paxos::store::Store;
+    use crate::storage::{Directory, Identity};
+    use crate::types::{Role, Slot};
+
+    #[test]
+    fn a_scan_tells_where_the_next_one_may_begin() {
+        let temp = tempfile::tempdir().unwrap();
+        let node = NodeId::new(7).unwrap();
+        let identity = Identity { cluster: "demo".to_owned(), node, role: Role::Learner };
+        let directory = Directory::open(temp.path(), &identity).unwrap();
+        let segments = directory.segments(1 << 20).unwrap();
+        let reader = segments.reader();
+        let (mut store, _) = Store::open(directory.storage_id(), segments, None).unwrap();
+        let mut marks = Vec::new();
+        // Three slots in each batch.
+        for batch in 0..4 {
+            let entries = [1, 2, 3].map(|of| entry_of(3 * batch + of, "0".into()));
+            let (next, more) = store.append(&entries).unwrap();
+            marks.extend(more);
+            store = next;
+        }
+        let first = marks[0];
+        let mut seen = Vec::new();
+        let reached = scan(&reader, first, |entry| {
+            seen.push(entry.slot.get());
+            entry.slot < Slot::new(8)
+        });
+        assert_eq!(reached.unwrap(), marks[2]);
+        assert_eq!(seen, (1..=8).collect::<Vec<_>>());
+        assert_eq!(scan(&reader, marks[2], |entry| entry.slot < Slot::new(10)).unwrap(), marks[3]);
     }
 }
