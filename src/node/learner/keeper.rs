@@ -18,11 +18,11 @@ const KEEPS_WAITING_MAX: usize = 256;
 
 /// Bytes of batches that may wait for the disk, beside one of any length: a learner that catches up
 /// takes in faster than any disk writes.
-const KEEP_BYTES_MAX: usize = 8 << 20;
+const KEEP_BYTES_MAX: usize = 4 << 20;
 
-/// Bytes that are enough for one sync, of whole batches: while they are written, as many may come
-/// in.
-const TURN_BYTES: usize = KEEP_BYTES_MAX / 2;
+/// Bytes that are enough for one sync, of whole batches. What was written at once has one checksum,
+/// and whoever reads a part of it reads all.
+const TURN_BYTES: usize = 512 << 10;
 
 /// What an entry takes in memory beside its batch and what became of that.
 const ENTRY_BYTES: usize = size_of::<Entry>();
