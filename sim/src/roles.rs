@@ -95,7 +95,7 @@ impl World {
                 report: options.heartbeat * 2,
                 checkpoint_indices: options.checkpoint_indices,
                 prompt_bytes: options.prompt_bytes,
-                kept_bytes_max: usize::try_from(options.journal_bytes_max / 2)
+                kept_bytes_max: usize::try_from(options.journal_bytes_max / 4 * 3)
                     .unwrap_or(usize::MAX),
             },
         };

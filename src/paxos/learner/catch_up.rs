@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::types::{AcceptorId, Bug, Instant, LearnerId, Slot, planted};
+use crate::types::{AcceptorId, Bug, Index, Instant, LearnerId, Slot, planted};
 
 use super::{
     Accepted, Effect, Event, Learner, LearnerSettings, Outbound, ToAcceptor, ToLearner, ToProposer,
@@ -17,16 +17,18 @@ const FILLS_DOUBLED: u32 = 3;
 
 /// After a page of a long lag the next one waits so many times as long as that one took: the
 /// writers have the machines of both learners for most of the time.
-const PAUSE_FACTOR: u32 = 11;
+const PAUSE_FACTOR: u32 = 15;
 
 /// All pauses of one lag together.
-const PAUSED_MAX: Duration = Duration::from_secs(30);
+const PAUSED_MAX: Duration = Duration::from_secs(60);
 
 /// What this learner lacks, and what it does about it.
 #[derive(Debug)]
 pub(super) struct CatchUp {
     /// The highest slot it has heard of.
     pub(super) target: Slot,
+    /// The highest index that another learner has told of.
+    target_index: Index,
     /// Since when the next slot has been missing.
     stuck_since: Instant,
     fetch_at: Instant,
@@ -76,32 +78,47 @@ impl Pace {
         }
     }
 
-    /// How long the next page is held back after one of so many bytes: not at all where the lag is
-    /// short, or nobody writes, or it has lasted long; and never so long that more than half as
-    /// much is written as is fetched.
-    fn pause_after(&mut self, bytes: usize, now: Instant, settings: &LearnerSettings) -> Duration {
+    /// How long the next page is held back after `page`: not at all where the lag is short, or
+    /// nobody writes, or it has lasted long; never so long that more than half as much is written
+    /// as is fetched; and only so long that the rest, where it is known, comes before the acceptors
+    /// have no more room for what is written.
+    fn pause_after(&mut self, page: Page, now: Instant, settings: &LearnerSettings) -> Duration {
+        let Page { bytes, values, values_left } = page;
         let live_bytes = std::mem::take(&mut self.live_bytes);
         let live_for = now.since(std::mem::replace(&mut self.page_at, now));
         self.fetched_bytes = self.fetched_bytes.saturating_add(bytes);
         self.kept_bytes = self.kept_bytes.saturating_add(live_bytes);
-        let is_short = self.fetched_bytes <= settings.prompt_bytes;
-        if is_short || live_bytes == 0 || self.kept_bytes > settings.kept_bytes_max {
+        if self.fetched_bytes <= settings.prompt_bytes || live_bytes == 0 {
             return Duration::ZERO;
         }
         let took = now.since(self.asked_at);
         let until_half = scaled(live_for, bytes, live_bytes.saturating_mul(2));
+        let room = settings.kept_bytes_max.saturating_sub(self.kept_bytes);
+        let until_full = match values_left {
+            0 if room > 0 => Duration::MAX,
+            left => scaled(scaled(live_for, room, live_bytes), values, left.max(1)),
+        };
         let pause = (took * PAUSE_FACTOR)
             .min(settings.resend)
-            .min(until_half.saturating_sub(took))
+            .min(until_half.min(until_full).saturating_sub(took))
             .min(PAUSED_MAX.saturating_sub(self.paused));
         self.paused += pause;
         pause
     }
 }
 
+/// What came from another learner at once.
+#[derive(Debug, Clone, Copy)]
+struct Page {
+    bytes: usize,
+    values: u64,
+    /// How many more are yet to come, as far as is known.
+    values_left: u64,
+}
+
 /// `span` times `by` over `of`, which is not zero.
-fn scaled(span: Duration, by: usize, of: usize) -> Duration {
-    let wide = |number: usize| u128::try_from(number).unwrap_or(u128::MAX);
+fn scaled<N: TryInto<u128>>(span: Duration, by: N, of: N) -> Duration {
+    let wide = |number: N| number.try_into().unwrap_or(u128::MAX);
     let nanos = span.as_nanos().saturating_mul(wide(by)) / wide(of);
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
@@ -110,6 +127,7 @@ impl CatchUp {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             target: Slot::ZERO,
+            target_index: Index::ZERO,
             stuck_since: now,
             fetch_at: now,
             fill_at: now,
@@ -123,6 +141,11 @@ impl CatchUp {
 
     pub(super) fn aim(&mut self, slot: Slot) {
         self.target = self.target.max(slot);
+    }
+
+    /// Another learner is at `index`.
+    pub(super) fn aim_index(&mut self, index: Index) {
+        self.target_index = self.target_index.max(index);
     }
 
     pub(super) fn deadline(&self) -> Instant {
@@ -282,7 +305,7 @@ impl Learner {
     ) {
         self.catch_up.aim(delivered_slot);
         let Some(log) = &mut self.log else { return };
-        let before = log.slot();
+        let (before, index_before) = (log.slot(), log.index());
         let bytes = entries.iter().map(|entry| entry.batch.len()).sum();
         let mut notices = BTreeMap::new();
         for entry in entries {
@@ -316,7 +339,9 @@ impl Learner {
         self.reads.release(after, index, out);
         self.share_checkpoints(out);
         if delivered_slot > after {
-            let pause = self.catch_up.pace.pause_after(bytes, now, &self.config.settings);
+            let values_left = self.catch_up.target_index.beyond(index);
+            let page = Page { bytes, values: index.beyond(index_before), values_left };
+            let pause = self.catch_up.pace.pause_after(page, now, &self.config.settings);
             if pause.is_zero() {
                 self.fetch_entries(now, learner, out);
             } else {

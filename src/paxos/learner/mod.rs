@@ -66,7 +66,7 @@ pub struct LearnerSettings {
     /// Bytes of another learner's log that are fetched without a pause; a longer lag is made up
     /// with pauses from then on.
     pub prompt_bytes: usize,
-    /// Bytes that may be written while a lag is made up with pauses: the acceptors keep them for
+    /// Bytes that may be written until a lag is made up, if it can be: the acceptors keep them for
     /// this learner, and at some time have no more room.
     pub kept_bytes_max: usize,
 }
@@ -403,6 +403,7 @@ impl Learner {
                 self.on_entries(now, learner, entries, delivered_slot, out);
             }
             ToLearner::Checkpoint { learner, index, hash } => {
+                self.catch_up.aim_index(index);
                 self.compare(learner, index, hash, out);
             }
         }
