@@ -19,6 +19,10 @@ pub(crate) const WARM_UP: Duration = Duration::from_secs(1);
 /// How long a caller waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// This program gets its turn sooner whatever the load is. If it does not, then the machine did not
+/// run, as a virtual one does not while its host copies it, and nothing on it was measured.
+const STILL: Duration = Duration::from_millis(500);
+
 /// How often the load looks whether it gets its turns.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -36,6 +40,22 @@ pub(crate) struct Borne {
     /// The longest time in which the load itself got no turn, though it wanted one.
     pub(crate) stood_still: Duration,
 }
+
+impl Borne {
+    /// Whether the machine ran all the time.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.stood_still < STILL
+    }
+
+    /// How many requests were not granted.
+    pub(crate) fn failures(&self) -> u64 {
+        self.seen.failed.values().sum()
+    }
+}
+
+/// What to say where it does not.
+pub(crate) const UNSOUND: &str = "the machine stands still too often to measure anything on it; \
+                                  try again on one that others do not use, or later";
 
 /// What all callers share.
 struct Load {

@@ -26,10 +26,28 @@ pub(crate) struct Options {
     /// The program under test; without it, what scripts/optimize.sh has built.
     #[arg(long, value_name = "PATH")]
     pub(crate) paxosd: Option<PathBuf>,
+    /// Measures instead for how long callers wait when the leader is killed, stopped and ended, so
+    /// many times each.
+    #[arg(
+        long,
+        value_name = "RUNS",
+        value_parser = clap::value_parser!(u32).range(1..),
+        conflicts_with_all = ["cells", "rounds", "seconds", "from"]
+    )]
+    pub(crate) failover: Option<u32>,
+    /// Measures instead what paxosd does at its beginning and with so many values: latencies,
+    /// memory, disk, restarts, and a learner that starts from nothing.
+    #[arg(
+        long,
+        value_name = "VALUES",
+        value_parser = clap::value_parser!(u64).range(2_000_000..),
+        conflicts_with_all = ["only", "cells", "rounds", "failover", "from"]
+    )]
+    pub(crate) grown: Option<u64>,
     /// Measures nothing, and renders this file of results again.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["only", "cells", "rounds", "seconds"])]
     pub(crate) from: Option<PathBuf>,
-    /// Puts the results into docs/: PERFORMANCE.md, performance.svg and performance.json.
+    /// Puts the results into docs/: PERFORMANCE.md, its chart, and every figure as JSON.
     #[arg(long)]
     pub(crate) write: bool,
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::cell::{BULK_VALUES, Cell, VALUE_BYTES, Work};
+use crate::machine::Machine;
 use crate::results::{Results, Sample, SetAside, Spread, as_f64};
 use crate::systems::System;
 
@@ -135,10 +136,19 @@ fn conditions(results: &Results) -> String {
     for (name, value) in rows {
         text = format!("{text}| {name} | {value} |\n");
     }
-    for warning in machine.warnings() {
-        text = format!("{text}\nBeware: {warning}.\n");
-    }
-    text.trim_end().to_owned()
+    text.trim_end().to_owned() + &bewares(machine)
+}
+
+/// What makes the figures of `machine` lower than they could be, each in a paragraph behind others.
+pub(crate) fn bewares(machine: &Machine) -> String {
+    let paragraphs = machine.warnings().into_iter().map(|it| format!("\n\nBeware: {it}."));
+    paragraphs.collect()
+}
+
+/// `machine` in a few words.
+pub(crate) fn in_short(machine: &Machine) -> String {
+    let Machine { processor, cores, kernel, file_system, .. } = machine;
+    format!("{processor}, {cores} cores, {kernel}, {file_system}")
 }
 
 /// The peers that were measured.
@@ -275,12 +285,12 @@ pub(crate) fn in_words(results: &Results) -> String {
 }
 
 /// A table as Markdown has it.
-struct Markdown {
-    text: String,
+pub(crate) struct Markdown {
+    pub(crate) text: String,
 }
 
 impl Markdown {
-    fn new(heads: impl IntoIterator<Item = String>) -> Self {
+    pub(crate) fn new(heads: impl IntoIterator<Item = String>) -> Self {
         let heads: Vec<String> = heads.into_iter().collect();
         let rule = "---|".repeat(heads.len());
         let mut table = Self { text: String::new() };
@@ -289,7 +299,7 @@ impl Markdown {
         table
     }
 
-    fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         if !self.text.is_empty() {
             self.text.push('\n');
         }
@@ -301,7 +311,7 @@ impl Markdown {
 }
 
 /// A ratio, to two digits or more.
-fn times(ratio: f64) -> String {
+pub(crate) fn times(ratio: f64) -> String {
     let digits = match ratio {
         ratio if ratio < 1.0 => 2,
         ratio if ratio < 20.0 => 1,
@@ -310,7 +320,7 @@ fn times(ratio: f64) -> String {
     format!("{ratio:.digits$}x")
 }
 
-fn ms(micros: f64) -> String {
+pub(crate) fn ms(micros: f64) -> String {
     let ms = micros / 1e3;
     if ms < 100.0 { format!("{ms:.2} ms") } else { format!("{ms:.0} ms") }
 }
@@ -319,7 +329,7 @@ fn us(micros: f64) -> String {
     if micros < 10.0 { format!("{micros:.1} us") } else { format!("{} us", rounded(micros)) }
 }
 
-fn mebibytes(bytes: f64) -> String {
+pub(crate) fn mebibytes(bytes: f64) -> String {
     format!("{:.0} MiB", bytes / f64::from(1 << 20))
 }
 
@@ -330,7 +340,7 @@ pub(crate) fn rounded(number: f64) -> String {
 }
 
 /// `number` with its thousands apart.
-fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (place, digit) in digits.chars().enumerate() {

@@ -105,11 +105,9 @@ impl Results {
         serde_json::from_str(&text).with_context(|| format!("understand {}", path.display()))
     }
 
-    /// Writes them to `path`, a sample a line, so that two files can be compared.
+    /// Writes them to `path`.
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
-        let text = serde_json::to_string(self).context("write the results as JSON")?;
-        let text = text.replace("{\"round\":", "\n{\"round\":");
-        fs::write(path, text + "\n").with_context(|| format!("write {}", path.display()))
+        write_json(self, path)
     }
 
     /// The systems that were measured.
@@ -158,6 +156,14 @@ impl Results {
     }
 }
 
+/// Writes `results` as JSON to `path`, an element of a list a line, so that two files can be
+/// compared.
+pub(crate) fn write_json(results: &impl Serialize, path: &Path) -> Result<()> {
+    let text = serde_json::to_string(results).context("write the results as JSON")?;
+    let text = text.replace("[{", "[\n{").replace("},{", "},\n{");
+    fs::write(path, text + "\n").with_context(|| format!("write {}", path.display()))
+}
+
 /// The same figure of several rounds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Spread {
@@ -167,7 +173,8 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
-    fn of(mut figures: Vec<f64>) -> Option<Self> {
+    /// `None` of no figures.
+    pub(crate) fn of(mut figures: Vec<f64>) -> Option<Self> {
         figures.sort_by(f64::total_cmp);
         let (min, max) = (*figures.first()?, *figures.last()?);
         let half = figures.len() / 2;

@@ -39,6 +39,8 @@ pub(crate) struct Seen {
     pub(crate) max_us: u64,
     /// The longest time in which no request was granted.
     pub(crate) gap_us: u64,
+    /// It had not ended at the end.
+    pub(crate) is_gap_open: bool,
     /// Requests that were not granted, by what they came to.
     pub(crate) failed: BTreeMap<String, u64>,
 }
@@ -77,8 +79,10 @@ impl Tally {
 
     /// The sum, at the end of the window.
     pub(crate) fn close(mut self) -> Seen {
+        let before = self.gap;
         self.close_gap(self.window.end);
         Seen {
+            is_gap_open: self.gap > before,
             granted: self.latencies.len(),
             p50_us: self.latencies.value_at_quantile(0.5),
             p99_us: self.latencies.value_at_quantile(0.99),
@@ -109,8 +113,17 @@ mod tests {
         tally.grant(start + ms(100), start + ms(120));
         tally.grant(start + ms(190), start + ms(201));
         let seen = tally.close();
-        assert_eq!((seen.granted, seen.gap_us), (1, 80_000));
+        assert_eq!((seen.granted, seen.gap_us, seen.is_gap_open), (1, 80_000, true));
         assert!((19_900..=20_100).contains(&seen.p99_us), "{}", seen.p99_us);
+    }
+
+    #[test]
+    fn a_gap_that_a_grant_has_ended_is_not_open() {
+        let start = Instant::now();
+        let mut tally = Tally::new(Window { from: start, end: start + ms(100) });
+        tally.grant(start, start + ms(60));
+        let seen = tally.close();
+        assert_eq!((seen.gap_us, seen.is_gap_open), (60_000, false));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use prost::{Message, Oneof};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::{Cluster, granted, spread};
+use super::{Cluster, Elector, granted, spread};
 use crate::cell::{BULK_VALUES, Cell, Work};
 use crate::programs::Programs;
 use crate::server::{Server, free_ports, local};
@@ -47,7 +47,9 @@ pub(super) fn start(cluster: &mut Cluster, programs: &Programs) -> Result<()> {
             "--logger=zap".to_owned(),
         ];
         let log = cluster.log_file(name);
-        cluster.servers.push(Server::start(name, log, &programs.etcd, arguments)?);
+        let server = Server::start(name, log, &programs.etcd, arguments)?;
+        cluster.electors.push(Elector { pid: server.pid(), address: *client });
+        cluster.servers.push(server);
         cluster.doors.push(*client);
     }
     Ok(())
@@ -55,7 +57,7 @@ pub(super) fn start(cluster: &mut Cluster, programs: &Programs) -> Result<()> {
 
 pub(super) fn http_callers(cell: Cell, doors: &[SocketAddr], known: u64) -> Vec<Caller> {
     let work = Rc::new(http_work(cell.work, known));
-    spread(cell.clients, doors, |door| Caller::Http(http::Caller::new(door, Rc::clone(&work))))
+    spread(cell.clients, doors, |doors| Caller::Http(http::Caller::new(doors, Rc::clone(&work))))
 }
 
 /// Callers that share connections, each of which leads to one node.
@@ -85,6 +87,27 @@ fn http_work(work: Work, known: u64) -> http::Work {
         Work::Stale | Work::Learner => range(true),
         Work::Bulk => post("/v3/kv/txn", Box::new(bulk_json), is_txn_json),
     }
+}
+
+/// Whether the member at `address` leads.
+pub(super) async fn leads(address: SocketAddr) -> bool {
+    let asked = http::ask(address, ("POST", "/v3/maintenance/status"), b"{}").await;
+    asked.is_ok_and(|status| is_leaders(&status))
+}
+
+fn is_leaders(status: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Status<'a> {
+        #[serde(borrow)]
+        header: Header<'a>,
+        leader: Option<&'a str>,
+    }
+    #[derive(Deserialize)]
+    struct Header<'a> {
+        member_id: &'a str,
+    }
+    serde_json::from_slice(status)
+        .is_ok_and(|it: Status<'_>| it.leader == Some(it.header.member_id))
 }
 
 /// A key and a value as two members of an object.
@@ -305,6 +328,15 @@ mod tests {
         let all = format!("{{\"succeeded\":true,\"responses\":[{responses}]}}");
         assert!(is_txn_json(all.as_bytes()).is_ok());
         assert!(is_txn_json(br#"{"succeeded":true}"#).is_err());
+    }
+
+    #[test]
+    fn the_leader_is_the_member_that_names_itself() {
+        let status =
+            |leader| format!("{{\"header\":{{\"member_id\":\"7\"}},{leader}\"dbSize\":\"9\"}}");
+        assert!(is_leaders(status("\"leader\":\"7\",").as_bytes()));
+        assert!(!is_leaders(status("\"leader\":\"8\",").as_bytes()));
+        assert!(!is_leaders(status("").as_bytes()));
     }
 
     #[test]

@@ -21,7 +21,9 @@ use crate::options::Product;
 use crate::procfs;
 use crate::programs::Programs;
 use crate::server::Server;
-use crate::wire::Caller;
+use crate::wire::{self, Caller, Doors};
+
+pub(crate) use paxosd::Node;
 
 /// How long a system may take until each of its nodes takes a write.
 const START_PATIENCE: Duration = Duration::from_secs(60);
@@ -78,14 +80,23 @@ impl System {
     }
 }
 
+/// A node that can lead, as it was started, and where to ask whether it does.
+#[derive(Debug, Clone, Copy)]
+struct Elector {
+    pid: u32,
+    address: SocketAddr,
+}
+
 /// A system that runs.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     system: System,
     dir: PathBuf,
     servers: Vec<Server>,
-    /// Nodes that are children of a server.
-    children: Vec<u32>,
+    /// The nodes of paxosd, which are children of a server.
+    pub(crate) nodes: Vec<Node>,
+    /// Nodes that can lead.
+    electors: Vec<Elector>,
     /// Who takes all work.
     doors: Vec<SocketAddr>,
     /// Who takes reads of stale values without a door between.
@@ -105,7 +116,8 @@ impl Cluster {
             system,
             dir: dir.clone(),
             servers: Vec::new(),
-            children: Vec::new(),
+            nodes: Vec::new(),
+            electors: Vec::new(),
             doors: Vec::new(),
             learners: Vec::new(),
             next: Rc::new(Counter::new(1)),
@@ -155,12 +167,55 @@ impl Cluster {
         }
     }
 
+    /// The process of the node that leads, once there is exactly one.
+    pub(crate) async fn leader(&self) -> Result<u32> {
+        let started = Instant::now();
+        loop {
+            let mut leading = Vec::new();
+            for elector in &self.electors {
+                if self.leads(elector.address).await {
+                    leading.push(elector.pid);
+                }
+            }
+            if let [leader] = leading[..] {
+                return Ok(leader);
+            }
+            if started.elapsed() > START_PATIENCE {
+                let (system, leaders) = (self.system.title(), leading.len());
+                bail!("{system} has {leaders} leaders, not one; its logs:\n{}", self.logs());
+            }
+            sleep(RETRY).await;
+        }
+    }
+
+    /// Whether the node at `address` says that it leads.
+    async fn leads(&self, address: SocketAddr) -> bool {
+        match self.system.product() {
+            Product::Paxosd => paxosd::leads(address).await,
+            Product::Etcd => etcd::leads(address).await,
+            Product::Zookeeper => wire::zookeeper::leads(address).await.is_ok_and(|leads| leads),
+        }
+    }
+
     /// Puts the load of `cell` on it for `counted`.
     pub(crate) async fn bear(&self, cell: Cell, counted: Duration) -> Result<Borne> {
-        let doors = if cell.work == Work::Learner { &self.learners } else { &self.doors };
-        let callers = self.callers(cell, doors);
         let pids = self.pids();
-        load::run(callers, &self.next, counted, || procfs::cpu(&pids))
+        self.load(cell, counted, || procfs::cpu(&pids)).await
+    }
+
+    /// Likewise, while nodes may end; then their processor time is not known.
+    pub(crate) async fn bear_losses(&self, cell: Cell, counted: Duration) -> Result<Borne> {
+        self.load(cell, counted, || Ok(Duration::ZERO)).await
+    }
+
+    async fn load(
+        &self,
+        cell: Cell,
+        counted: Duration,
+        cpu: impl Fn() -> Result<Duration>,
+    ) -> Result<Borne> {
+        let doors = if cell.work == Work::Learner { &self.learners } else { &self.doors };
+        load::run(self.callers(cell, doors), &self.next, counted, cpu)
             .await
             .with_context(|| format!("measure {}; its logs:\n{}", self.system.title(), self.logs()))
     }
@@ -178,8 +233,9 @@ impl Cluster {
 
     /// Stops all nodes, and removes what they kept, except for their logs.
     pub(crate) async fn stop(self) -> Result<()> {
+        let nodes: Vec<u32> = self.nodes.iter().map(|node| node.pid).collect();
         for server in self.servers {
-            server.stop(&self.children).await?;
+            server.stop(&nodes).await?;
         }
         let data = self.dir.join(DATA);
         let (inner, kept) = (data.join("logs"), self.dir.join("logs"));
@@ -192,10 +248,10 @@ impl Cluster {
     /// All processes that belong to it.
     fn pids(&self) -> Vec<u32> {
         let servers = self.servers.iter().map(Server::pid);
-        servers.chain(self.children.iter().copied()).collect()
+        servers.chain(self.nodes.iter().map(|node| node.pid)).collect()
     }
 
-    fn logs(&self) -> String {
+    pub(crate) fn logs(&self) -> String {
         let mut logs: Vec<String> = self.servers.iter().map(Server::hint).collect();
         let inner = self.dir.join(DATA).join("logs");
         if inner.is_dir() {
@@ -217,14 +273,11 @@ impl Cluster {
 /// Below the directory of a system.
 const DATA: &str = "data";
 
-/// So many callers, spread over `doors` in turn.
-fn spread(
-    clients: u32,
-    doors: &[SocketAddr],
-    caller: impl Fn(SocketAddr) -> Caller,
-) -> Vec<Caller> {
+/// So many callers, each of whom begins at the next of the `doors`.
+fn spread(clients: u32, doors: &[SocketAddr], caller: impl Fn(Doors) -> Caller) -> Vec<Caller> {
     let clients = usize::try_from(clients).unwrap_or(usize::MAX);
-    doors.iter().copied().cycle().take(clients).map(caller).collect()
+    let firsts = (0..doors.len()).cycle().take(clients);
+    firsts.filter_map(|first| Doors::of(doors, first)).map(caller).collect()
 }
 
 /// What to say of an answer.

@@ -2,18 +2,19 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_yaml::Value;
+use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 
-use super::{Cluster, granted, spread};
+use super::{Cluster, Elector, granted, spread};
 use crate::cell::{BULK_VALUES, Cell, Work};
 use crate::programs::{Programs, root};
 use crate::server::{Server, free_ports, local};
@@ -26,9 +27,24 @@ const SPAWN_PATIENCE: Duration = Duration::from_secs(10);
 /// Between two looks for them.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// How long a node may take until it is healthy.
+const HEALTH_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Between two looks whether it is, where the time is taken.
+const GLANCE: Duration = Duration::from_millis(2);
+
+/// A node that runs.
+#[derive(Debug, Clone)]
+pub(crate) struct Node {
+    pub(crate) name: String,
+    pub(crate) role: String,
+    pub(crate) pid: u32,
+    address: SocketAddr,
+}
+
 /// A node of a configuration.
 #[derive(Debug, PartialEq, Eq)]
-struct Node {
+struct Planned {
     name: String,
     role: String,
     api_port: u16,
@@ -47,23 +63,26 @@ pub(super) async fn start(cluster: &mut Cluster, programs: &Programs) -> Result<
     let log = cluster.log_file("paxosd-dev");
     let server = Server::start("paxosd dev", log, &programs.paxosd, arguments)?;
     cluster.servers.push(server);
-    for node in &nodes {
-        let pid_file = data.join("run").join(format!("{}.pid", node.name));
-        let pid = await_pid(cluster, &pid_file).await?;
-        cluster.children.push(pid);
+    for Planned { name, role, api_port } in nodes {
+        let pid = await_pid(cluster, &name).await?;
+        let address = local(api_port);
+        match role.as_str() {
+            "proposer" => cluster.electors.push(Elector { pid, address }),
+            "client" => cluster.doors.push(address),
+            "learner" => cluster.learners.push(address),
+            _ => {}
+        }
+        cluster.nodes.push(Node { name, role, pid, address });
     }
-    let with_role = |role: &str| -> Vec<SocketAddr> {
-        nodes.iter().filter(|node| node.role == role).map(|node| local(node.api_port)).collect()
-    };
-    (cluster.doors, cluster.learners) = (with_role("client"), with_role("learner"));
     Ok(())
 }
 
-/// The process that is named in the file `pid_file`, once it is there.
-async fn await_pid(cluster: &mut Cluster, pid_file: &Path) -> Result<u32> {
+/// The process of the node `name`, once it is there.
+async fn await_pid(cluster: &mut Cluster, name: &str) -> Result<u32> {
+    let pid_file = cluster.data().join("run").join(format!("{name}.pid"));
     let started = Instant::now();
     loop {
-        let text = fs::read_to_string(pid_file).unwrap_or_default();
+        let text = fs::read_to_string(&pid_file).unwrap_or_default();
         // A file without its line end is not yet written.
         if let Some(pid) = text.strip_suffix('\n').and_then(|pid| pid.parse().ok()) {
             return Ok(pid);
@@ -80,7 +99,7 @@ async fn await_pid(cluster: &mut Cluster, pid_file: &Path) -> Result<u32> {
 fn moved(
     shipped: &str,
     free_ports: impl FnOnce(usize) -> Result<Vec<u16>>,
-) -> Result<(String, Vec<Node>)> {
+) -> Result<(String, Vec<Planned>)> {
     let mut config: Value = serde_yaml::from_str(shipped).context("parse the configuration")?;
     let nodes = config.get_mut("nodes").and_then(Value::as_sequence_mut);
     let nodes = nodes.context("the configuration lists no nodes")?;
@@ -97,7 +116,7 @@ fn moved(
             let place = node.get_mut(key).with_context(|| format!("{name} has no {key}"))?;
             *place = Value::from(port);
         }
-        moved.push(Node { name, role, api_port });
+        moved.push(Planned { name, role, api_port });
     }
     let config = serde_yaml::to_string(&config).context("write the configuration")?;
     Ok((config, moved))
@@ -105,7 +124,7 @@ fn moved(
 
 pub(super) fn callers(cell: Cell, doors: &[SocketAddr]) -> Vec<Caller> {
     let work = Rc::new(work(cell.work));
-    spread(cell.clients, doors, |door| Caller::Http(http::Caller::new(door, Rc::clone(&work))))
+    spread(cell.clients, doors, |doors| Caller::Http(http::Caller::new(doors, Rc::clone(&work))))
 }
 
 fn work(work: Work) -> http::Work {
@@ -119,6 +138,82 @@ fn work(work: Work) -> http::Work {
         Work::Stale => read("/read?limit=1&consistency=stale"),
         Work::Learner => read("/get-values?limit=1&consistency=stale"),
     }
+}
+
+impl Cluster {
+    /// Ends the node `name` in good order.
+    pub(crate) async fn stop_node(&self, programs: &Programs, name: &str) -> Result<()> {
+        self.order(programs, "stop", name).await
+    }
+
+    /// Starts the node `name` again, which was stopped; returns when it is healthy, or does not
+    /// become so for a while. It is another process then: see [`Cluster::find_again`].
+    pub(crate) async fn start_node(&self, programs: &Programs, name: &str) -> Result<()> {
+        self.order(programs, "start", name).await
+    }
+
+    async fn order(&self, programs: &Programs, order: &str, name: &str) -> Result<()> {
+        let mut command = Command::new(&programs.paxosd);
+        command.args(["dev", order, name, "--data"]).arg(self.data());
+        let output = command.output().await.with_context(|| format!("{order} {name}"))?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            bail!("paxosd dev {order} {name}: {}; its logs:\n{}", said.trim(), self.logs());
+        }
+        Ok(())
+    }
+
+    /// Looks for the process that the node `name` is now.
+    pub(crate) async fn find_again(&mut self, name: &str) -> Result<()> {
+        let pid = await_pid(self, name).await?;
+        for node in self.nodes.iter_mut().filter(|node| node.name == name) {
+            node.pid = pid;
+        }
+        Ok(())
+    }
+
+    /// Waits until `node` says that it is healthy.
+    pub(crate) async fn await_health(&self, node: &Node) -> Result<()> {
+        let started = Instant::now();
+        while http::ask(node.address, ("GET", "/health"), b"").await.is_err() {
+            if started.elapsed() > HEALTH_PATIENCE {
+                bail!("{} does not become healthy; its logs:\n{}", node.name, self.logs());
+            }
+            sleep(GLANCE).await;
+        }
+        Ok(())
+    }
+
+    /// Where `node` keeps what it keeps.
+    pub(crate) fn dir_of(&self, node: &Node) -> PathBuf {
+        self.data().join(&node.name)
+    }
+}
+
+impl Node {
+    /// How many values it has delivered, which is a learner; `None` when it does not say.
+    pub(crate) async fn delivered(&self) -> Option<u64> {
+        state(self.address).await.ok()?.delivered_index
+    }
+}
+
+/// Whether the proposer at `address` leads.
+pub(super) async fn leads(address: SocketAddr) -> bool {
+    state(address).await.is_ok_and(|state| state.is_leader)
+}
+
+/// What a node tells of itself, as far as it is used.
+#[derive(Debug, Deserialize)]
+struct State {
+    #[serde(default)]
+    is_leader: bool,
+    delivered_index: Option<u64>,
+}
+
+async fn state(address: SocketAddr) -> Result<State> {
+    let body = http::ask(address, ("GET", "/view-logs?limit=1"), b"").await;
+    let body = body.map_err(|setback| anyhow!("ask {address}: {}", setback.why()))?;
+    serde_json::from_slice(&body).with_context(|| format!("understand {address}"))
 }
 
 fn one(number: u64) -> Bytes {
@@ -176,7 +271,8 @@ mod tests {
         let ports = |count: usize| Ok((20_000..).take(count).collect());
         let (config, nodes) = moved(shipped, ports).unwrap();
         assert_eq!(nodes.len(), 10);
-        let gateway = Node { name: "client1".into(), role: "client".into(), api_port: 20_016 };
+        let (name, role) = ("client1".into(), "client".into());
+        let gateway = Planned { name, role, api_port: 20_016 };
         assert!(nodes.contains(&gateway), "{nodes:?}");
         let mut before: Value = serde_yaml::from_str(shipped).unwrap();
         let mut after: Value = serde_yaml::from_str(&config).unwrap();
@@ -198,6 +294,16 @@ mod tests {
         assert!(are_sent(br#"{"status":"value sent","first_index":3,"last_index":101}"#).is_err());
         assert!(is_read(br#"{"values":["a"],"delivered_index":9}"#).is_ok());
         assert!(is_read(br#"{"values":[]}"#).is_err() && is_read(b"x").is_err());
+    }
+
+    #[test]
+    fn what_a_node_tells_of_itself_is_understood_whatever_its_role() {
+        let state = |text| serde_json::from_str::<State>(text).unwrap();
+        assert!(state(r#"{"id":1,"role":"proposer","is_leader":true}"#).is_leader);
+        assert!(!state(r#"{"id":2,"role":"proposer","is_leader":false}"#).is_leader);
+        let delivered = |text| state(text).delivered_index;
+        assert_eq!(delivered(r#"{"id":3,"role":"learner","delivered_index":7}"#), Some(7));
+        assert_eq!(delivered(r#"{"id":3,"role":"learner"}"#), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
 
-use super::{Cluster, spread};
+use super::{Cluster, Elector, spread};
 use crate::cell::{Cell, Work};
 use crate::programs::Programs;
 use crate::server::{Server, free_ports, local};
@@ -48,7 +48,9 @@ pub(super) fn start(cluster: &mut Cluster, programs: &Programs) -> Result<()> {
             &file,
         ];
         let log = cluster.log_file(&name);
-        cluster.servers.push(Server::start(&name, log, &programs.java, arguments)?);
+        let server = Server::start(&name, log, &programs.java, arguments)?;
+        cluster.electors.push(Elector { pid: server.pid(), address: client });
+        cluster.servers.push(server);
         cluster.doors.push(client);
     }
     Ok(())
@@ -75,8 +77,8 @@ pub(super) fn callers(cell: Cell, doors: &[SocketAddr], known: u64) -> Vec<Calle
         Work::Read => zookeeper::Work::SyncAndRead(key(known)),
         Work::Stale | Work::Learner => zookeeper::Work::Read(key(known)),
     };
-    spread(cell.clients, doors, |door| {
-        Caller::Zookeeper(zookeeper::Caller::new(door, work.clone()))
+    spread(cell.clients, doors, |doors| {
+        Caller::Zookeeper(zookeeper::Caller::new(doors, work.clone()))
     })
 }
 

@@ -6,13 +6,15 @@ use std::fmt;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use httparse::{EMPTY_HEADER, Response, Status, parse_chunk_size};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
-use super::Setback;
+use super::{Doors, Setback};
 
 /// What is asked, and what a grant looks like.
 pub(crate) struct Work {
@@ -33,28 +35,46 @@ impl fmt::Debug for Work {
 /// One who asks over HTTP.
 #[derive(Debug)]
 pub(crate) struct Caller {
-    address: SocketAddr,
+    doors: Doors,
     work: Rc<Work>,
     line: Option<Line>,
 }
 
 impl Caller {
-    pub(crate) fn new(address: SocketAddr, work: Rc<Work>) -> Self {
-        Self { address, work, line: None }
+    pub(crate) fn new(doors: Doors, work: Rc<Work>) -> Self {
+        Self { doors, work, line: None }
     }
 
     pub(super) async fn ask(&mut self, number: u64) -> Result<(), Setback> {
         let line = match &mut self.line {
             Some(line) => line,
-            None => self.line.insert(Line::open(self.address).await?),
+            None => self.line.insert(Line::open(self.doors.current()).await?),
         };
-        line.ask(&self.work, number).await
+        let Work { method, path, body, check } = &*self.work;
+        let check = |body: &[u8]| check(body).map_err(|wrong| Setback::Refused(wrong.to_owned()));
+        line.ask((method, path), &body(number), check).await
     }
 
     pub(super) fn hang_up(&mut self) {
         self.line = None;
+        self.doors.move_on();
     }
 }
+
+/// The body of what the node at `address` answers to one question, if it grants that.
+pub(crate) async fn ask(
+    address: SocketAddr,
+    (method, path): (&str, &str),
+    body: &[u8],
+) -> Result<Vec<u8>, Setback> {
+    let asked = async {
+        Line::open(address).await?.ask((method, path), body, |body| Ok(body.to_vec())).await
+    };
+    timeout(PATIENCE, asked).await.unwrap_or(Err(Setback::Lost("no answer in time")))
+}
+
+/// How long one question may take.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Headers of an answer at most.
 const HEADERS_MAX: usize = 32;
@@ -79,11 +99,15 @@ impl Line {
         Ok(Self { stream, address, outgoing, incoming })
     }
 
-    async fn ask(&mut self, work: &Work, number: u64) -> Result<(), Setback> {
+    /// What `look` makes of the body of the answer.
+    async fn ask<T>(
+        &mut self,
+        (method, path): (&str, &str),
+        body: &[u8],
+        look: impl FnOnce(&[u8]) -> Result<T, Setback>,
+    ) -> Result<T, Setback> {
         const BROKEN: Setback = Setback::Lost("connection broken");
-        let (method, path, address) = (work.method, work.path, self.address);
-        let body = (work.body)(number);
-        let length = body.len();
+        let (address, length) = (self.address, body.len());
         self.outgoing.clear();
         write!(
             self.outgoing,
@@ -91,7 +115,7 @@ impl Line {
              content-length: {length}\r\n\r\n"
         )
         .expect("memory takes what is written");
-        self.outgoing.extend_from_slice(&body);
+        self.outgoing.extend_from_slice(body);
         self.stream.write_all(&self.outgoing).await.map_err(|_| BROKEN)?;
         self.incoming.clear();
         loop {
@@ -103,7 +127,7 @@ impl Line {
                 if !(200..300).contains(&status) {
                     return Err(Setback::Refused(format!("status {status}")));
                 }
-                return (work.check)(&body).map_err(|wrong| Setback::Refused(wrong.to_owned()));
+                return look(&body);
             }
         }
     }

@@ -8,6 +8,36 @@ pub(crate) mod http;
 pub(crate) mod jute;
 pub(crate) mod zookeeper;
 
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+/// Where a caller asks: at one node, until it is lost, and then at the next.
+#[derive(Debug, Clone)]
+pub(crate) struct Doors {
+    current: SocketAddr,
+    others: VecDeque<SocketAddr>,
+}
+
+impl Doors {
+    /// `all` of them, of which that at `first` comes first; `None` where there is no such one.
+    pub(crate) fn of(all: &[SocketAddr], first: usize) -> Option<Self> {
+        let (before, rest) = all.split_at_checked(first)?;
+        let (current, after) = rest.split_first()?;
+        Some(Self { current: *current, others: after.iter().chain(before).copied().collect() })
+    }
+
+    fn current(&self) -> SocketAddr {
+        self.current
+    }
+
+    fn move_on(&mut self) {
+        if let Some(next) = self.others.pop_front() {
+            self.others.push_back(self.current);
+            self.current = next;
+        }
+    }
+}
+
 /// What came of a request instead of a grant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Setback {
@@ -45,7 +75,8 @@ impl Caller {
         }
     }
 
-    /// Gives up the connection.
+    /// Gives up the connection. The next one leads to the next door, except with gRPC, where
+    /// callers share connections to one node each.
     pub(crate) fn hang_up(&mut self) {
         match self {
             Self::Http(caller) => caller.hang_up(),
@@ -60,5 +91,26 @@ impl Caller {
             Self::Zookeeper(caller) => caller.leave().await,
             Self::Http(_) | Self::Grpc(_) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_lost_a_door_tries_the_others_in_turn() {
+        let all = [1, 2, 3].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        let mut doors = Doors::of(&all, 1).unwrap();
+        let mut seen = Vec::new();
+        for _ in 0..4 {
+            seen.push(doors.current().port());
+            doors.move_on();
+        }
+        assert_eq!(seen, [2, 3, 1, 2]);
+        assert!(Doors::of(&all, 3).is_none() && Doors::of(&[], 0).is_none());
+        let mut only = Doors::of(&all[..1], 0).unwrap();
+        only.move_on();
+        assert_eq!(only.current(), all[0]);
     }
 }

@@ -1,12 +1,14 @@
 //! ZooKeeper callers, each with a session and a connection of its own.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
-use super::{Setback, jute};
+use super::{Doors, Setback, jute};
 use crate::cell::BULK_VALUES;
 use crate::value;
 
@@ -14,6 +16,10 @@ const BROKEN: Setback = Setback::Lost("connection broken");
 
 /// How long a session lives without a word; a caller is never silent for so long.
 const SESSION_TIMEOUT_MS: i32 = 30_000;
+
+/// How long a server may take to begin a session. One that is stopped never does, though its kernel
+/// takes the connection.
+const OPENING_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Bytes of the longest answer that is read.
 const FRAME_BYTES_MAX: usize = 1 << 20;
@@ -34,20 +40,20 @@ pub(crate) enum Work {
 /// One who asks ZooKeeper.
 #[derive(Debug)]
 pub(crate) struct Caller {
-    address: SocketAddr,
+    doors: Doors,
     work: Work,
     session: Option<Session>,
 }
 
 impl Caller {
-    pub(crate) fn new(address: SocketAddr, work: Work) -> Self {
-        Self { address, work, session: None }
+    pub(crate) fn new(doors: Doors, work: Work) -> Self {
+        Self { doors, work, session: None }
     }
 
     pub(super) async fn ask(&mut self, number: u64) -> Result<(), Setback> {
         let session = match &mut self.session {
             Some(session) => session,
-            None => self.session.insert(Session::open(self.address).await?),
+            None => self.session.insert(Session::open(self.doors.current()).await?),
         };
         match &self.work {
             Work::Create => session.create(number).await,
@@ -59,6 +65,7 @@ impl Caller {
 
     pub(super) fn hang_up(&mut self) {
         self.session = None;
+        self.doors.move_on();
     }
 
     /// Ends the session, so that the servers need not find out during the next cell.
@@ -73,6 +80,23 @@ impl Caller {
     }
 }
 
+/// Whether the server at `address` says that it leads. It answers this question of four letters
+/// to anyone, and hangs up.
+pub(crate) async fn leads(address: SocketAddr) -> Result<bool, Setback> {
+    let asked = async {
+        let mut stream = TcpStream::connect(address).await.map_err(|_| BROKEN)?;
+        stream.write_all(b"srvr").await.map_err(|_| BROKEN)?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.map_err(|_| BROKEN)?;
+        Ok(is_leaders(&answer))
+    };
+    timeout(OPENING_PATIENCE, asked).await.unwrap_or(Err(BROKEN))
+}
+
+fn is_leaders(answer: &[u8]) -> bool {
+    answer.split(|byte| *byte == b'\n').any(|line| line == b"Mode: leader")
+}
+
 /// A session, on its connection.
 #[derive(Debug)]
 struct Session {
@@ -83,6 +107,11 @@ struct Session {
 
 impl Session {
     async fn open(address: SocketAddr) -> Result<Self, Setback> {
+        let opened = timeout(OPENING_PATIENCE, Self::begin(address)).await;
+        opened.unwrap_or(Err(Setback::Lost("no session in time")))
+    }
+
+    async fn begin(address: SocketAddr) -> Result<Self, Setback> {
         const UNREACHABLE: Setback = Setback::Lost("cannot connect");
         let stream = TcpStream::connect(address).await.map_err(|_| UNREACHABLE)?;
         stream.set_nodelay(true).map_err(|_| UNREACHABLE)?;
@@ -182,4 +211,16 @@ impl Session {
 
 fn check(is_granted: bool, wrong: &'static str) -> Result<(), Setback> {
     if is_granted { Ok(()) } else { Err(Setback::Refused(wrong.to_owned())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_is_known_by_what_it_says_of_its_mode() {
+        let answer = |mode| format!("Zookeeper version: 3.8.0\nMode: {mode}\nNode count: 5\n");
+        assert!(is_leaders(answer("leader").as_bytes()));
+        assert!(!is_leaders(answer("follower").as_bytes()) && !is_leaders(b""));
+    }
 }
