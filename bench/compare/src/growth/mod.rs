@@ -299,13 +299,13 @@ impl Measuring {
         if meanwhile.is_empty() {
             bail!("{} caught up too soon to count who wrote: take more values", learner.name);
         }
+        let peak_bytes = peak_of(cluster, &learner.name).await?;
         usual.extend(self.count_writes(cluster).await?);
         let per_second = |counts: &[u64]| mean(counts) / COUNTED.as_secs_f64();
         let writers = Some(Writers {
             usual_per_second: per_second(&usual),
             meanwhile_per_second: per_second(&meanwhile),
         });
-        let peak_bytes = peak_of(cluster, &learner.name).await?;
         Ok(CatchUp { values, took_us, peak_bytes, writers })
     }
 
