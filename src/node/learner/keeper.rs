@@ -14,14 +14,14 @@ use crate::storage::{Directory, Segments};
 use crate::types::{Epoch, Slot};
 
 /// Batches of entries that may wait for the disk.
-const KEEPS_WAITING_MAX: usize = 256;
+const KEEPS_WAITING_MAX: usize = 1024;
 
 /// Bytes of batches that may wait for the disk, beside one of any length: a learner that catches up
 /// takes in faster than any disk writes.
 const KEEP_BYTES_MAX: usize = 4 << 20;
 
-/// Bytes that are enough for one sync, of whole batches. What was written at once has one checksum,
-/// and whoever reads a part of it reads all.
+/// Bytes that are enough for one sync, of whole turns of the learner. What was written at once has
+/// one checksum, and whoever reads a part of it reads all.
 const TURN_BYTES: usize = 512 << 10;
 
 /// What an entry takes in memory beside its batch and what became of that.

@@ -57,7 +57,8 @@ struct Pace {
     page_at: Instant,
     /// Bytes of what the leader sent since then.
     live_bytes: usize,
-    /// Bytes of what it sent before.
+    /// Slots that it sent since the lag began, and their bytes.
+    kept_slots: u64,
     kept_bytes: usize,
     /// When the next page is to be asked for, and of whom; `None` while nothing is held back.
     next_page: Option<(Instant, LearnerId)>,
@@ -72,6 +73,7 @@ impl Pace {
             asked_at: now,
             page_at: now,
             live_bytes: 0,
+            kept_slots: 0,
             kept_bytes: 0,
             next_page: None,
             paused: Duration::ZERO,
@@ -80,24 +82,26 @@ impl Pace {
 
     /// How long the next page is held back after `page`: not at all where the lag is short, or
     /// nobody writes, or it has lasted long; never so long that more than half as much is written
-    /// as is fetched; and only so long that the rest, where it is known, comes before the acceptors
-    /// have no more room for what is written.
+    /// as is fetched; and only so long that the rest comes before the acceptors have no more room
+    /// for what is written.
     fn pause_after(&mut self, page: Page, now: Instant, settings: &LearnerSettings) -> Duration {
-        let Page { bytes, values, values_left } = page;
+        let Page { bytes, part, left, held_slots } = page;
         let live_bytes = std::mem::take(&mut self.live_bytes);
         let live_for = now.since(std::mem::replace(&mut self.page_at, now));
         self.fetched_bytes = self.fetched_bytes.saturating_add(bytes);
-        self.kept_bytes = self.kept_bytes.saturating_add(live_bytes);
         if self.fetched_bytes <= settings.prompt_bytes || live_bytes == 0 {
             return Duration::ZERO;
         }
         let took = now.since(self.asked_at);
         let until_half = scaled(live_for, bytes, live_bytes.saturating_mul(2));
-        let room = settings.kept_bytes_max.saturating_sub(self.kept_bytes);
-        let until_full = match values_left {
-            0 if room > 0 => Duration::MAX,
-            left => scaled(scaled(live_for, room, live_bytes), values, left.max(1)),
-        };
+        // What stood there before the lag began counts as much as what was written since.
+        let held_bytes = u64::try_from(self.kept_bytes)
+            .unwrap_or(u64::MAX)
+            .saturating_mul(held_slots.max(self.kept_slots))
+            / self.kept_slots.max(1);
+        let held_bytes = usize::try_from(held_bytes).unwrap_or(usize::MAX);
+        let room = settings.kept_bytes_max.saturating_sub(held_bytes);
+        let until_full = scaled(scaled(live_for, room, live_bytes), part, left.max(1));
         let pause = (took * PAUSE_FACTOR)
             .min(settings.resend)
             .min(until_half.min(until_full).saturating_sub(took))
@@ -111,9 +115,12 @@ impl Pace {
 #[derive(Debug, Clone, Copy)]
 struct Page {
     bytes: usize,
-    values: u64,
-    /// How many more are yet to come, as far as is known.
-    values_left: u64,
+    /// Its part of the lag, beside what is left of that: in values where those are known, or else
+    /// in slots.
+    part: u64,
+    left: u64,
+    /// Slots that the acceptors hold for this learner.
+    held_slots: u64,
 }
 
 /// `span` times `by` over `of`, which is not zero.
@@ -164,6 +171,8 @@ impl CatchUp {
     /// The leader has sent so many bytes of something new.
     pub(super) fn on_live(&mut self, bytes: usize) {
         self.pace.live_bytes = self.pace.live_bytes.saturating_add(bytes);
+        self.pace.kept_bytes = self.pace.kept_bytes.saturating_add(bytes);
+        self.pace.kept_slots += 1;
     }
 
     /// Nothing is asked later than `settings` would have it from now on.
@@ -339,8 +348,13 @@ impl Learner {
         self.reads.release(after, index, out);
         self.share_checkpoints(out);
         if delivered_slot > after {
-            let values_left = self.catch_up.target_index.beyond(index);
-            let page = Page { bytes, values: index.beyond(index_before), values_left };
+            let target = self.catch_up.target;
+            let values = (index.beyond(index_before), self.catch_up.target_index.beyond(index));
+            let slots = (after.beyond(before), target.beyond(after));
+            let is_known = values.0 > 0 && values.1 > 0;
+            let (part, left) = if is_known { values } else { slots };
+            let held_slots = target.beyond(self.catch_up.trimmed.max(self.durable));
+            let page = Page { bytes, part, left, held_slots };
             let pause = self.catch_up.pace.pause_after(page, now, &self.config.settings);
             if pause.is_zero() {
                 self.fetch_entries(now, learner, out);
