@@ -257,7 +257,7 @@ impl Task {
                 },
             ),
             Call::Entries(to, entries) => self.send_entries(to, entries),
-            Call::Reached(mark) => self.marks.add(mark),
+            Call::Passed(marks) => self.add_marks(marks),
         }
     }
 
@@ -390,7 +390,7 @@ impl Task {
             | Call::Hint(_)
             | Call::Status(_)
             | Call::Entries(..)
-            | Call::Reached(_) => Index::ZERO,
+            | Call::Passed(_) => Index::ZERO,
         };
         if after > index {
             // The caller wants to read its own write: that must be delivered too.
@@ -430,7 +430,7 @@ impl Task {
             | Call::Hint(_)
             | Call::Status(_)
             | Call::Entries(..)
-            | Call::Reached(_) => {}
+            | Call::Passed(_) => {}
         }
     }
 
@@ -452,7 +452,7 @@ impl Task {
         let (reader, inbox) = (self.reader.clone(), self.inbox.clone());
         let durable = self.durable;
         self.shared.tracker.spawn_blocking(move || {
-            let (entries, reached) =
+            let (entries, passed) =
                 match entries_on_disk(&reader, mark, from_slot, durable, bytes_max) {
                     Ok(found) => found,
                     Err(error) => {
@@ -461,7 +461,7 @@ impl Task {
                     }
                 };
             let Some(inbox) = inbox.upgrade() else { return };
-            let calls = [Call::Reached(reached), Call::Entries(to, entries)];
+            let calls = [Call::Passed(passed), Call::Entries(to, entries)];
             if calls.map(|call| inbox.blocking_send(Input::Call(call))).iter().any(Result::is_err) {
                 tracing::debug!("the learner has stopped");
             }
@@ -515,7 +515,7 @@ impl Waiting {
             | Call::Hint(_)
             | Call::Status(_)
             | Call::Entries(..)
-            | Call::Reached(_) => false,
+            | Call::Passed(_) => false,
         }
     }
 }
@@ -545,17 +545,17 @@ impl EntriesPage {
     }
 }
 
-/// Entries from `from_slot` on, and where to begin for those that follow.
+/// Entries from `from_slot` on, and where the batches stand that were read for them.
 fn entries_on_disk(
     reader: &Reader,
     mark: Mark,
     from_slot: Slot,
     durable: Slot,
     bytes_max: usize,
-) -> Result<(Vec<Accepted>, Mark), JournalError> {
+) -> Result<(Vec<Accepted>, Vec<Mark>), JournalError> {
     let mut page = EntriesPage::new(bytes_max);
-    let reached = scan(reader, mark, |entry| {
+    let passed = scan(reader, mark, |entry| {
         entry.slot < from_slot || (page.takes(&entry) && entry.slot < durable)
     })?;
-    Ok((page.entries, reached))
+    Ok((page.entries, passed))
 }

@@ -28,8 +28,8 @@ pub enum Call {
     Status(oneshot::Sender<LearnerStatus>),
     /// Delivered slots for another learner were read from the disk.
     Entries(LearnerId, Vec<Accepted>),
-    /// A scan of the disk has come so far: the next one may begin there.
-    Reached(Mark),
+    /// A scan of the disk has come by these: others may begin there.
+    Passed(Vec<Mark>),
 }
 
 /// Who waits for values.
@@ -150,7 +150,7 @@ impl LearnerHandle {
         let in_memory = plan.entries.first().map_or(plan.until, |entry| entry.first_index);
         if let Some(mark) = plan.mark {
             let until = in_memory.min(plan.until);
-            let reached = scan(&self.reader, mark, |entry| {
+            let passed = scan(&self.reader, mark, |entry| {
                 let entry_values = entry.values();
                 let is_last = entry_values.last().is_some_and(|last| last.index.next() >= until);
                 let is_asked = |value: &ValueAt| (plan.from..until).contains(&value.index);
@@ -158,9 +158,8 @@ impl LearnerHandle {
                 !is_last
             })?;
             // Without this the next scan begins where this one did.
-            if reached != mark && self.inbox.try_send(Input::Call(Call::Reached(reached))).is_err()
-            {
-                tracing::debug!("the learner has no time to hear where a scan ended");
+            if passed.len() > 1 && self.inbox.try_send(Input::Call(Call::Passed(passed))).is_err() {
+                tracing::debug!("the learner has no time to hear what a scan came by");
             }
         }
         values.extend(plan.in_memory());
@@ -224,13 +223,13 @@ fn find_in(entry: &StoredEntry, name: Name) -> Found {
 }
 
 /// Reads entries from `mark` on until `visit` has enough, which must come before the log ends.
-/// Returns where the last batch stands that was read: what follows is there, or behind.
+/// Returns where the batches stand that were read: what follows is in the last of them, or behind.
 pub(super) fn scan(
     reader: &Reader,
     mark: Mark,
     mut visit: impl FnMut(StoredEntry) -> bool,
-) -> Result<Mark, JournalError> {
-    let (mut position, mut reached) = (mark.position, mark);
+) -> Result<Vec<Mark>, JournalError> {
+    let (mut position, mut passed) = (mark.position, Vec::new());
     loop {
         let Some(frame) = reader.find(position)? else {
             // The segment ends here. What is asked for is durable, so another one follows.
@@ -241,11 +240,11 @@ pub(super) fn scan(
         let records = frame.records.into_iter();
         let mut entries = records.filter_map(StoredEntry::from_record).peekable();
         if let Some(StoredEntry { slot, first_index, .. }) = entries.peek() {
-            reached = Mark { slot: *slot, index: *first_index, position };
+            passed.push(Mark { slot: *slot, index: *first_index, position });
         }
         for entry in entries {
             if entry.slot >= mark.slot && !visit(entry) {
-                return Ok(reached);
+                return Ok(passed);
             }
         }
         position = frame.next;
@@ -261,7 +260,7 @@ mod tests {
     use crate::types::{Role, Slot};
 
     #[test]
-    fn a_scan_tells_where_the_next_one_may_begin() {
+    fn a_scan_tells_where_others_may_begin() {
         let temp = tempfile::tempdir().unwrap();
         let node = NodeId::new(7).unwrap();
         let identity = Identity { cluster: "demo".to_owned(), node, role: Role::Learner };
@@ -279,12 +278,13 @@ mod tests {
         }
         let first = marks[0];
         let mut seen = Vec::new();
-        let reached = scan(&reader, first, |entry| {
+        let passed = scan(&reader, first, |entry| {
             seen.push(entry.slot.get());
             entry.slot < Slot::new(8)
         });
-        assert_eq!(reached.unwrap(), marks[2]);
+        assert_eq!(passed.unwrap(), marks[..3]);
         assert_eq!(seen, (1..=8).collect::<Vec<_>>());
-        assert_eq!(scan(&reader, marks[2], |entry| entry.slot < Slot::new(10)).unwrap(), marks[3]);
+        let passed = scan(&reader, marks[2], |entry| entry.slot < Slot::new(10));
+        assert_eq!(passed.unwrap(), marks[2..]);
     }
 }
