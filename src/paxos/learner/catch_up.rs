@@ -119,7 +119,7 @@ struct Page {
     /// in slots.
     part: u64,
     left: u64,
-    /// Slots that the acceptors hold for this learner.
+    /// Slots that the acceptors hold for this learner, as far as is known.
     held_slots: u64,
 }
 
@@ -353,7 +353,9 @@ impl Learner {
             let slots = (after.beyond(before), target.beyond(after));
             let is_known = values.0 > 0 && values.1 > 0;
             let (part, left) = if is_known { values } else { slots };
-            let held_slots = target.beyond(self.catch_up.trimmed.max(self.durable));
+            // As long as no acceptor has said what it has trimmed, nobody knows.
+            let trimmed = Some(self.catch_up.trimmed).filter(|slot| *slot > Slot::ZERO);
+            let held_slots = trimmed.map_or(0, |slot| target.beyond(slot.max(self.durable)));
             let page = Page { bytes, part, left, held_slots };
             let pause = self.catch_up.pace.pause_after(page, now, &self.config.settings);
             if pause.is_zero() {

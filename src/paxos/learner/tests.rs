@@ -338,11 +338,10 @@ fn pauses_come_to_an_end() {
     assert_eq!(paused, Duration::from_secs(60));
 }
 
-/// How many slots are written until 900 are fetched, where the acceptors hold what is above slot
-/// 1,000 and have room for so many values: every millisecond a slot is written, from `live` on, and
-/// a page of ten comes a millisecond after its request.
+/// How many slots are written until 900 are fetched, where the acceptors have room for so many
+/// values: every millisecond a slot is written, from `live` on, and a page of ten comes a
+/// millisecond after its request.
 fn written_meanwhile(lab: &mut Lab, room: usize, live: u64) -> u64 {
-    lab.tell(trimmed_votes(4, 1_000));
     let kept_bytes_max = room * value(2).len();
     lab.step(Input::Settings(LearnerSettings { kept_bytes_max, ..config().settings }));
     let mut asked = pages_asked(&lab.pass(GAP + 1));
@@ -355,6 +354,7 @@ fn written_meanwhile(lab: &mut Lab, room: usize, live: u64) -> u64 {
         if let Some(from) = is_asked {
             fetched += 10;
             asked = pages_asked(&lab.tell(entries_of(8, from..=from + 9, 1_000)));
+            lab.step(Input::Durable(slot(from)));
         }
     }
     written
@@ -364,6 +364,7 @@ fn written_meanwhile(lab: &mut Lab, room: usize, live: u64) -> u64 {
 fn a_lag_is_made_up_before_the_acceptors_have_no_room_for_what_is_written() {
     for (room, expected) in [(100, 80..=110), (300, 230..=310), (1_000_000, 400..=500)] {
         let mut lab = Lab::formed();
+        lab.tell(trimmed_votes(4, 1_000));
         lab.tell(ToLearner::Checkpoint { learner: learner(8), index: index(1_000), hash: 1 });
         let written = written_meanwhile(&mut lab, room, 1_001);
         assert!(expected.contains(&written), "{written} slots are written meanwhile");
@@ -372,14 +373,26 @@ fn a_lag_is_made_up_before_the_acceptors_have_no_room_for_what_is_written() {
 
 #[test]
 fn how_long_a_lag_is_need_not_be_known_in_values() {
-    let written = written_meanwhile(&mut Lab::formed(), 300, 1_001);
+    let mut lab = Lab::formed();
+    lab.tell(trimmed_votes(4, 1_000));
+    let written = written_meanwhile(&mut lab, 300, 1_001);
     assert!((180..=310).contains(&written), "{written} slots are written meanwhile");
 }
 
 #[test]
 fn what_the_acceptors_held_before_a_lag_began_takes_room_too() {
-    let written = written_meanwhile(&mut Lab::formed(), 1_500, 2_501);
+    let mut lab = Lab::formed();
+    lab.tell(trimmed_votes(4, 1_000));
+    let written = written_meanwhile(&mut lab, 1_500, 2_501);
     assert!((80..=100).contains(&written), "{written} slots are written meanwhile");
+}
+
+#[test]
+fn what_no_acceptor_has_told_takes_no_room() {
+    let mut lab = Lab::formed();
+    lab.tell(ToLearner::Chosen(accepted(ballot(5, 1), 2_500)));
+    let written = written_meanwhile(&mut lab, 1_500, 2_501);
+    assert!((400..=500).contains(&written), "{written} slots are written meanwhile");
 }
 
 #[test]
