@@ -95,8 +95,7 @@ impl World {
                 report: options.heartbeat * 2,
                 checkpoint_indices: options.checkpoint_indices,
                 prompt_bytes: options.prompt_bytes,
-                kept_bytes_max: usize::try_from(options.journal_bytes_max / 4 * 3)
-                    .unwrap_or(usize::MAX),
+                kept_bytes_max: LearnerSettings::kept_bytes_of(options.journal_bytes_max),
             },
         };
         let known = self.known_to(me.node());

@@ -157,7 +157,7 @@ fn settings_of(config: &Config) -> LearnerSettings {
         report: ms(config.election.timeout_ms) / 3,
         checkpoint_indices: config.learner.checkpoint_slots,
         prompt_bytes: PROMPT_BYTES,
-        kept_bytes_max: usize::try_from(config.journal.max_bytes / 4 * 3).unwrap_or(usize::MAX),
+        kept_bytes_max: LearnerSettings::kept_bytes_of(config.journal.max_bytes),
     }
 }
 

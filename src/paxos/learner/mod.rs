@@ -71,6 +71,15 @@ pub struct LearnerSettings {
     pub kept_bytes_max: usize,
 }
 
+impl LearnerSettings {
+    /// The part of acceptors' journals of `journal_bytes_max` bytes that may be written until a lag
+    /// is made up: three quarters, for an estimate decides, and whole files count.
+    #[must_use]
+    pub fn kept_bytes_of(journal_bytes_max: u64) -> usize {
+        usize::try_from(journal_bytes_max / 4 * 3).unwrap_or(usize::MAX)
+    }
+}
+
 /// What a learner can be told.
 #[derive(Debug, Clone)]
 pub enum Input {
