@@ -53,7 +53,10 @@ impl Borne {
     }
 }
 
-/// What to say where it does not.
+/// How often one load is tried on a machine that stands still meanwhile.
+pub(crate) const TRIES_MAX: u32 = 5;
+
+/// What to say where it stands still too often.
 pub(crate) const UNSOUND: &str = "the machine stands still too often to measure anything on it; \
                                   try again on one that others do not use, or later";
 

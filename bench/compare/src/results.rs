@@ -105,11 +105,6 @@ impl Results {
         serde_json::from_str(&text).with_context(|| format!("understand {}", path.display()))
     }
 
-    /// Writes them to `path`.
-    pub(crate) fn write(&self, path: &Path) -> Result<()> {
-        write_json(self, path)
-    }
-
     /// The systems that were measured.
     pub(crate) fn systems(&self) -> Vec<System> {
         let is_there = |system: &System| self.samples.iter().any(|it| it.system == *system);
@@ -277,7 +272,7 @@ pub(crate) mod tests {
         let mut failed = sample(2, System::EtcdGrpc, WRITES, 3.25);
         failed.failed.insert("gRPC status 14".to_owned(), 3);
         let results = results(vec![sample(1, System::Paxosd, WRITES, 1.5), failed]);
-        results.write(&file).unwrap();
+        write_json(&results, &file).unwrap();
         assert_eq!(Results::read(&file).unwrap(), results);
         assert_eq!(fs::read_to_string(&file).unwrap().lines().count(), 3);
         assert_eq!(results.samples[1].failures(), 3);

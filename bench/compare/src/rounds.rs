@@ -9,7 +9,7 @@ use crate::cell::{CELLS, Cell, Work};
 use crate::load::UNSOUND;
 use crate::options::Options;
 use crate::report;
-use crate::results::{Results, Sample, SetAside};
+use crate::results::{Results, Sample, SetAside, write_json};
 use crate::setup::{Setup, carry_out};
 use crate::systems::{Cluster, SYSTEMS, System};
 use crate::tally::micros;
@@ -67,7 +67,7 @@ impl Rounds {
             for system in self.setup.systems.clone() {
                 let dir = self.setup.dir.join(format!("round-{round}")).join(system.id());
                 self.measure_one(round, system, &dir).await?;
-                self.results.write(&self.setup.dir.join("results.json"))?;
+                write_json(&self.results, &self.setup.dir.join("results.json"))?;
             }
         }
         Ok(())

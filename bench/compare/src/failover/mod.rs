@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
 use crate::cell::{Cell, Work};
-use crate::load::{UNSOUND, WARM_UP};
+use crate::load::{TRIES_MAX, UNSOUND, WARM_UP};
 use crate::machine::Machine;
 use crate::options::Options;
 use crate::results::write_json;
@@ -27,9 +27,6 @@ const LOAD: Cell = Cell { work: Work::Write, clients: 16 };
 
 /// How long they write before it happens, beside the warm-up.
 const BEFORE: Duration = Duration::from_secs(1);
-
-/// How often one run is tried on a machine that stands still meanwhile.
-const TRIES_MAX: u32 = 5;
 
 /// The systems, in the order in which they take turns. How etcd is talked to makes no difference.
 const SYSTEMS: [System; 3] = [System::Paxosd, System::EtcdHttp, System::Zookeeper];

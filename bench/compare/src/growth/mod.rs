@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
 use crate::cell::{BULK_VALUES, Cell, Work};
-use crate::load::{Borne, UNSOUND, WARM_UP};
+use crate::load::{Borne, TRIES_MAX, UNSOUND, WARM_UP};
 use crate::machine::Machine;
 use crate::options::Options;
 use crate::procfs;
@@ -57,9 +57,6 @@ const CATCH_UP_PATIENCE: Duration = Duration::from_secs(600);
 
 /// Between two looks how far it is.
 const LOOK: Duration = Duration::from_millis(50);
-
-/// How often a load is tried on a machine that stands still meanwhile.
-const TRIES_MAX: u32 = 5;
 
 /// All that was measured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
